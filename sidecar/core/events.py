@@ -1,0 +1,137 @@
+"""Everything worth observing, as records. Log and metrics are two readers of them.
+
+No record holds a claim, token, key, parameter or SQL text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpcFinished:
+    """A gRPC call was answered. `code` is the gRPC status name, `reason` an ErrorReason or ""."""
+
+    service: str
+    method: str
+    code: str
+    reason: str
+    blame: str
+    seconds: float
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpcFault:
+    """A fault in Usher itself; `error` goes to the log only."""
+
+    method: str
+    request_id: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenIssued:
+    """A token was signed."""
+
+    alg: str
+    kid: str
+    ttl_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRefused:
+    """A token did not verify; `reason` is an ErrorReason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryFinished:
+    """A scoped query ended. `outcome` is "ok" or an ErrorReason; `database_seconds` the time in Postgres."""
+
+    backend: str
+    outcome: str
+    rows: int
+    truncated: bool
+    database_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStepped:
+    """A key changed its state: `step` is prepare, activate, retire, drop or revoke; `forced` out of turn."""
+
+    step: str
+    kid: str
+    alg: str
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationFailed:
+    """A due step could not be done; the ring stays as it was and the step is tried again."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwksServed:
+    """The JWKS was asked for. `agent` is a bounded class of user agent: neon-proxy, browser, other."""
+
+    status: int
+    agent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseStateChanged:
+    """The database became reachable or not; `detail` is public text without addresses or passwords."""
+
+    reachable: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionDiscarded:
+    """A database connection was closed rather than reused, because it might not be clean."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifecycle:
+    """Start, ready, drain, stop; `detail` is public text."""
+
+    phase: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafetyWeakened:
+    """A setting that weakens safety is in force; said once at start."""
+
+    setting: str
+    consequence: str
+
+
+Event = (
+    RpcFinished
+    | RpcFault
+    | TokenIssued
+    | TokenRefused
+    | QueryFinished
+    | KeyStepped
+    | RotationFailed
+    | JwksServed
+    | DatabaseStateChanged
+    | ConnectionDiscarded
+    | Lifecycle
+    | SafetyWeakened
+)
+
+Observer = Callable[[Event], None]
+"""A reader of events. Called on the event loop; must be quick and must not raise."""
+
+
+def ignore(event: Event) -> None:
+    """The observer that looks away."""
