@@ -1,0 +1,66 @@
+# `make` alone prints what can be done. Every target sets up what it needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+##@ Use
+.PHONY: help run
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(STAMP) ## Start an embedded PostgreSQL with the demo data, and serve (Ctrl-C stops all)
+	@exec $(BIN)/usher dev $(ARGS)
+
+##@ Check
+.PHONY: setup test fast system lint types check proto-check
+setup: $(STAMP) ## Make the virtual environment from the lock
+
+$(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "usher needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
+	@echo "usher: setting up $(VENV) (about half a minute, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/lock/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
+	@touch $(STAMP)
+
+test: $(STAMP) ## Run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+fast: $(STAMP) ## Run the tests that need no process, database or toolchain
+	@$(BIN)/python -m pytest tests/core tests/telemetry tests/test_house.py $(ARGS)
+
+system: $(STAMP) ## Run only the tests on real processes
+	@$(BIN)/python -m pytest tests/system $(ARGS)
+
+lint: $(STAMP) ## Check style, formatting and the order of imports
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
+
+types: $(STAMP) ## Check types strictly
+	@$(BIN)/mypy
+
+check: lint types proto-check test ## All of the above, plus proto lint and generated-code drift
+
+proto-check: $(STAMP) ## Lint the contract, check it for breaking changes and the stubs for drift
+	@$(BIN)/python proto/tools/generate.py lint
+	@$(BIN)/python proto/tools/generate.py check
+
+##@ Change
+.PHONY: fmt proto lock clean
+fmt: $(STAMP) ## Format the code
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+proto: $(STAMP) ## Generate the stubs of every language
+	@$(BIN)/python proto/tools/generate.py generate
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-package usher-client
+lock: $(STAMP) ## Renew the locked dependencies
+	@$(LOCK) --upgrade pyproject.toml -o deploy/lock/runtime.txt
+	@$(LOCK) --upgrade pyproject.toml --extra dev-db --group dev -o deploy/lock/dev.txt
+
+clean: ## Remove everything that was built or installed here (the demo database included)
+	@rm -rf $(VENV) .usher proto/.cache .mypy_cache .ruff_cache .pytest_cache
