@@ -32,7 +32,7 @@ LARGEST_EXACT_INTEGER: Final = 2**53
 """Beyond it, JSON readers that use doubles round (RFC 8259 section 6)."""
 
 # Printable ASCII that needs no escape in JSON: a verifier may compare names as raw text.
-_NAME = re.compile(r'[\x20\x21\x23-\x5b\x5d-\x7e]{1,128}\Z')
+_NAME = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]{1,128}\Z")
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -123,7 +123,9 @@ def _checked(value: Any, path: str, depth: int) -> Json:
         return value
     if depth > MAX_DEPTH:
         raise invalid_field(
-            path.split(".", 1)[0], f"nested deeper than {MAX_DEPTH} levels; flatten it", Reason.CLAIMS_TOO_DEEP
+            path.split(".", 1)[0],
+            f"nested deeper than {MAX_DEPTH} levels; flatten it",
+            Reason.CLAIMS_TOO_DEEP,
         )
     if isinstance(value, Mapping):
         if any("\0" in key for key in value):
@@ -141,7 +143,9 @@ def _exact_number(value: int | float, path: str) -> int | float:
         value = int(value)
     if abs(value) > LARGEST_EXACT_INTEGER:
         raise invalid_field(
-            path, "is an integer beyond 2^53, which JSON readers round; send it as text", Reason.CLAIM_NOT_EXACT
+            path,
+            "is an integer beyond 2^53, which JSON readers round; send it as text",
+            Reason.CLAIM_NOT_EXACT,
         )
     return value
 

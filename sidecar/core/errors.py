@@ -31,6 +31,7 @@ class Reason(enum.StrEnum):
     KEY_UNKNOWN = "KEY_UNKNOWN"
     LEAD_TIME_NOT_ELAPSED = "LEAD_TIME_NOT_ELAPSED"
     SIGNING_UNAVAILABLE = "SIGNING_UNAVAILABLE"
+    KEY_SET_FULL = "KEY_SET_FULL"
 
     SQL_EMPTY = "SQL_EMPTY"
     SQL_TOO_LARGE = "SQL_TOO_LARGE"
@@ -143,9 +144,7 @@ class UsherError(Exception):
 
 def invalid_field(name: str, remedy: str, reason: Reason = Reason.INVALID_FIELD) -> UsherError:
     """The error for one wrong field; `name` is its path in the request message."""
-    return UsherError(
-        reason, f"{name}: {remedy}", {"field": name}, (FieldViolation(name, remedy),)
-    )
+    return UsherError(reason, f"{name}: {remedy}", {"field": name}, (FieldViolation(name, remedy),))
 
 
 class SettingsError(Exception):

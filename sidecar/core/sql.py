@@ -11,9 +11,7 @@ from typing import Final
 
 from sidecar.core.errors import Reason, UsherError, invalid_field
 
-ALLOWED_VERBS: Final = frozenset(
-    {"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"}
-)
+ALLOWED_VERBS: Final = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"})
 """Every other statement is a utility command: it could end the transaction, change the role or outlive it."""
 
 WRITING_VERBS: Final = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})

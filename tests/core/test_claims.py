@@ -56,7 +56,12 @@ def test_names_that_verifiers_could_misread_are_refused(name: str) -> None:
 
 
 def test_the_documented_custom_claims_pass() -> None:
-    given_claims = {"tenant_id": "acme", "role": "admin", "permissions": ["read", "write"], "https://x.example/a": 1}
+    given_claims = {
+        "tenant_id": "acme",
+        "role": "admin",
+        "permissions": ["read", "write"],
+        "https://x.example/a": 1,
+    }
     assert custom_claims(given_claims) == given_claims
 
 
@@ -79,7 +84,9 @@ def test_numbers_come_back_as_a_json_reader_expects(sent: object, kept: str) -> 
     assert to_json(custom_claims({"n": sent})) == f'{{"n":{kept}}}'.encode()
 
 
-@pytest.mark.parametrize("number", [2.0**53 + 2, -(2.0**60), 1e300, float("nan"), float("inf"), float("-inf"), 2**53 + 1])
+@pytest.mark.parametrize(
+    "number", [2.0**53 + 2, -(2.0**60), 1e300, float("nan"), float("inf"), float("-inf"), 2**53 + 1]
+)
 def test_numbers_that_would_be_rounded_are_refused(number: float) -> None:
     assert refused({"n": number}).reason is Reason.CLAIM_NOT_EXACT
     assert refused({"outer": {"n": [number]}}).reason is Reason.CLAIM_NOT_EXACT
@@ -142,7 +149,9 @@ def test_payload_has_integer_times_and_the_forms_of_aud() -> None:
     assert claims(audiences=("a", "b")).payload()["aud"] == ["a", "b"]
 
 
-names = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"\\'), min_size=1, max_size=20)
+names = st.text(
+    st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"\\'), min_size=1, max_size=20
+)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 numbers = st.integers(-LARGEST_EXACT_INTEGER, LARGEST_EXACT_INTEGER) | st.floats(
     allow_nan=False, allow_infinity=False
@@ -150,15 +159,10 @@ numbers = st.integers(-LARGEST_EXACT_INTEGER, LARGEST_EXACT_INTEGER) | st.floats
 json_values = st.recursive(
     st.none() | st.booleans() | numbers | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=8,
+    max_leaves=8,  # so never deeper than MAX_DEPTH
 )
 
 
 @given(st.dictionaries(names.filter(lambda name: name not in (*REGISTERED, "sid")), json_values, max_size=4))
 def test_what_is_admitted_reads_back_equal(raw: dict[str, object]) -> None:
-    try:
-        kept = custom_claims(raw)
-    except UsherError as error:
-        assert error.reason is Reason.CLAIMS_TOO_DEEP
-        return
-    assert json.loads(to_json(kept)) == raw
+    assert json.loads(to_json(custom_claims(raw))) == raw

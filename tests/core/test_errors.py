@@ -32,4 +32,6 @@ def test_invalid_field_names_the_field_three_times() -> None:
     error = invalid_field("ttl", "must be positive", Reason.TTL_OUT_OF_RANGE)
     assert str(error) == "TTL_OUT_OF_RANGE: ttl: must be positive"
     assert error.metadata == {"field": "ttl"}
-    assert [(violation.field, violation.description) for violation in error.violations] == [("ttl", "must be positive")]
+    assert [(violation.field, violation.description) for violation in error.violations] == [
+        ("ttl", "must be positive")
+    ]

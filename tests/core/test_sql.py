@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +44,9 @@ def test_allowed_statements(sql: str, verb: str) -> None:
     assert check_statement(sql, LIMIT) == verb
 
 
-@pytest.mark.parametrize("sql", ["", "   ", ";", " ; ;", "-- only", "/* only */", "/* unclosed", "/* a */ -- b\n ;"])
+@pytest.mark.parametrize(
+    "sql", ["", "   ", ";", " ; ;", "-- only", "/* only */", "/* unclosed", "/* a */ -- b\n ;"]
+)
 def test_empty(sql: str) -> None:
     assert reason(sql) is Reason.SQL_EMPTY
 
@@ -50,14 +54,61 @@ def test_empty(sql: str) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "commit", "rollback", "begin", "start transaction", "savepoint a", "release a", "prepare transaction 'a'",
-        "set role none", "set local role none", "reset role", "reset all", "discard all", "set session authorization x",
-        "do $$ begin end $$", "copy t to stdout", "copy t from program 'id'", "listen a", "notify a", "unlisten *",
-        "prepare a as select 1", "execute a", "deallocate all", "declare c cursor with hold for select 1", "fetch c",
-        "create table t (a int)", "drop table t", "alter role x superuser", "grant a to b", "truncate t", "call p()",
-        "explain select 1", "analyze", "vacuum", "lock table t", "show all", "load 'x'", "checkpoint", "import x",
-        "--\ncommit", "/*/**/*/commit", "(commit", "selecté 1", "select_1", "select1", "\u00a0select 1", "éselect",
-        "'select'", '"select" 1', "$1", "1", "\ufeffselect 1", "\\select", ")select 1", "; commit", ";select 1",
+        "commit",
+        "rollback",
+        "begin",
+        "start transaction",
+        "savepoint a",
+        "release a",
+        "prepare transaction 'a'",
+        "set role none",
+        "set local role none",
+        "reset role",
+        "reset all",
+        "discard all",
+        "set session authorization x",
+        "do $$ begin end $$",
+        "copy t to stdout",
+        "copy t from program 'id'",
+        "listen a",
+        "notify a",
+        "unlisten *",
+        "prepare a as select 1",
+        "execute a",
+        "deallocate all",
+        "declare c cursor with hold for select 1",
+        "fetch c",
+        "create table t (a int)",
+        "drop table t",
+        "alter role x superuser",
+        "grant a to b",
+        "truncate t",
+        "call p()",
+        "explain select 1",
+        "analyze",
+        "vacuum",
+        "lock table t",
+        "show all",
+        "load 'x'",
+        "checkpoint",
+        "import x",
+        "--\ncommit",
+        "/*/**/*/commit",
+        "(commit",
+        "selecté 1",
+        "select_1",
+        "select1",
+        "\u00a0select 1",
+        "éselect",
+        "'select'",
+        '"select" 1',
+        "$1",
+        "1",
+        "\ufeffselect 1",
+        "\\select",
+        ")select 1",
+        "; commit",
+        ";select 1",
     ],
 )
 def test_everything_else_is_refused(sql: str) -> None:
@@ -75,10 +126,8 @@ def test_nul_is_refused() -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_verb_or_a_refusal(sql: str) -> None:
-    try:
+    with contextlib.suppress(UsherError):
         assert check_statement(sql, LIMIT) in ALLOWED_VERBS
-    except UsherError:
-        pass
 
 
 @given(st.text(alphabet=" \t\n(-/*", max_size=30), st.sampled_from(["commit", "set role x", "do $$ $$"]))

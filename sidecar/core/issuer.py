@@ -1,0 +1,118 @@
+"""Issuing: from a request to checked claims, a signed token, or the scope of a query."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sidecar.core.claims import Claims, Json, check_subject, custom_claims, to_json
+from sidecar.core.clock import Clock
+from sidecar.core.errors import Reason, SettingsError, invalid_field
+from sidecar.core.signer import Issued, Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerSettings:
+    """Who issues, and for how long. Times in seconds."""
+
+    issuer: str
+    default_ttl: int = 300
+    max_ttl: int = 3600
+
+    def validate(self) -> None:
+        """Raises SettingsError for a lifetime or issuer that cannot be."""
+        if not self.issuer.strip() or len(self.issuer) > 255:
+            raise SettingsError("issuer must be 1 to 255 characters, usually the public URL of this server")
+        if not 1 <= self.default_ttl <= self.max_ttl:
+            raise SettingsError("token_ttl must lie between 1 s and max_token_ttl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """What the caller asks to be signed. `ttl` in seconds, None for the default."""
+
+    subject: str
+    audiences: Sequence[str] = ()
+    claims: Mapping[str, Any]
+    ttl: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """The end user of a query. `payload` is the full set of claims, `payload_json` the same as text."""
+
+    subject: str
+    payload: Mapping[str, Json]
+
+    @property
+    def payload_json(self) -> str:
+        """Compact JSON, as Postgres is given it."""
+        return to_json(self.payload).decode()
+
+
+class Issuer:
+    """Turns requests into claims, tokens and scopes. Holds no state of its own."""
+
+    def __init__(
+        self,
+        signer: Signer,
+        settings: IssuerSettings,
+        clock: Clock,
+        new_jti: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        self._signer = signer
+        self._settings = settings
+        self._clock = clock
+        self._new_jti = new_jti
+
+    def claims(self, request: TokenRequest, *, path: str = "") -> Claims:
+        """The checked claims of a request; `path` is the prefix of field names in errors.
+
+        Raises UsherError: INVALID_FIELD, TTL_OUT_OF_RANGE or one of the CLAIM reasons.
+        """
+        check_subject(request.subject, f"{path}subject")
+        issued_at = int(self._clock.now())
+        claims = Claims(
+            issuer=self._settings.issuer,
+            subject=request.subject,
+            audiences=tuple(request.audiences),
+            issued_at=issued_at,
+            expires_at=issued_at + self._ttl(request.ttl),
+            jti=self._new_jti(),
+            custom=custom_claims(request.claims, f"{path}claims"),
+        )
+        claims.check_size()
+        return claims
+
+    def issue(self, request: TokenRequest) -> Issued:
+        """Signs a token. Raises UsherError as `claims` does, or SIGNING_UNAVAILABLE."""
+        return self._signer.sign(self.claims(request))
+
+    def preview(self, request: TokenRequest) -> Issued:
+        """What `issue` would give, without a signature. Raises as it does."""
+        return self._signer.preview(self.claims(request))
+
+    def scope_of_principal(self, request: TokenRequest) -> Scope:
+        """The scope of a subject named directly. Raises as `claims`, naming fields of scope.principal."""
+        claims = self.claims(request, path="scope.principal.")
+        return Scope(subject=claims.subject, payload=claims.payload())
+
+    def scope_of_token(self, compact: str) -> Scope:
+        """The scope of a token issued earlier. Raises UsherError with a TOKEN reason."""
+        verified = self._signer.verify(compact)
+        return Scope(subject=str(verified.claims["sub"]), payload=verified.claims)
+
+    def _ttl(self, asked: float | None) -> int:
+        if asked is None:
+            return self._settings.default_ttl
+        if not asked.is_integer():
+            raise invalid_field("ttl", "must be whole seconds", Reason.TTL_OUT_OF_RANGE)
+        if not 1 <= asked <= self._settings.max_ttl:
+            raise invalid_field(
+                "ttl",
+                f"must lie between 1 s and {self._settings.max_ttl} s, this server's longest lifetime",
+                Reason.TTL_OUT_OF_RANGE,
+            )
+        return int(asked)

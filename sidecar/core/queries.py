@@ -1,0 +1,168 @@
+"""Scoped queries: one statement, run as the end user that a scope names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from sidecar.core.clock import Clock
+from sidecar.core.errors import Reason, SettingsError, UsherError, invalid_field
+from sidecar.core.events import Observer, QueryFinished
+from sidecar.core.issuer import Scope
+from sidecar.core.sql import check_statement
+from sidecar.core.values import Parameter, ResultSet
+
+Sealed = TypeVar("Sealed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuerySettings:
+    """Limits of a scoped query."""
+
+    statement_timeout: float = 30.0
+    """Longest run time in Postgres, seconds; also the default."""
+    default_max_rows: int = 1000
+    """Rows returned when the caller names no limit."""
+    max_rows: int = 10_000
+    """Most rows a caller may ask for."""
+    max_sql_bytes: int = 256 * 1024
+    """Longest SQL text, bytes."""
+
+    def validate(self) -> None:
+        """Raises SettingsError for limits that contradict each other."""
+        if not 0.001 <= self.statement_timeout <= 3600:
+            raise SettingsError("statement_timeout must lie between 1 ms and 1 h")
+        if not 1 <= self.default_max_rows <= self.max_rows:
+            raise SettingsError("default_max_rows must lie between 1 and max_rows")
+        if not 1 <= self.max_sql_bytes <= 2**30:
+            raise SettingsError("max_sql_bytes must lie between 1 and 1 GiB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryRequest:
+    """What the caller asks to run. `statement_timeout` in seconds and `max_rows`: None for the default."""
+
+    sql: str
+    parameters: tuple[Parameter, ...] = ()
+    read_only: bool = False
+    statement_timeout: float | None = None
+    max_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A request that passed the checks, with every limit filled in. `verb` is the leading keyword."""
+
+    sql: str
+    verb: str
+    parameters: tuple[Parameter, ...]
+    read_only: bool
+    timeout: float
+    max_rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenIdentity:
+    """What Postgres itself sees in a scope. `session` is JSON text; `claims_age` in seconds."""
+
+    role: str
+    login_role: str
+    user_id: str | None
+    session: str | None
+    claims_age: float | None
+    row_security_applies: bool
+    database: str
+    server_version: int
+
+
+class Backend(Protocol):
+    """A way to run statements as somebody. Each implementation proves identity its own way."""
+
+    @property
+    def kind(self) -> str:
+        """A short constant name, also a metrics label."""
+        ...
+
+    async def run(
+        self, scope: Scope, statement: Statement, seal: Callable[[ResultSet], Sealed]
+    ) -> tuple[Sealed, ResultSet]:
+        """Runs one statement in one transaction of its own.
+
+        `seal` turns the result into its final form before the commit, so that a result which cannot be
+        delivered leaves nothing written. Cancelling the task cancels the statement in Postgres.
+        Raises UsherError.
+        """
+        ...
+
+    async def who_am_i(self, scope: Scope) -> SeenIdentity:
+        """Asks Postgres who it takes the scope for. Raises UsherError."""
+        ...
+
+
+class ScopedQueries:
+    """Checks a request, fills in the limits, and hands it to the backend."""
+
+    def __init__(self, backend: Backend, settings: QuerySettings, clock: Clock, observer: Observer) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._clock = clock
+        self._observer = observer
+
+    @property
+    def backend_kind(self) -> str:
+        """The kind of the backend that answers."""
+        return self._backend.kind
+
+    async def run(self, scope: Scope, request: QueryRequest, seal: Callable[[ResultSet], Sealed]) -> Sealed:
+        """Runs the request as the scope's subject; see Backend.run. Raises UsherError."""
+        statement = self.statement(request)
+        started = self._clock.monotonic()
+        outcome, rows, truncated = Reason.DEADLINE_EXCEEDED.value, 0, False  # what a cancellation leaves
+        try:
+            sealed, result = await self._backend.run(scope, statement, seal)
+            outcome, rows, truncated = "ok", result.row_count, result.truncated
+            return sealed
+        except UsherError as error:
+            outcome = error.reason.value
+            raise
+        except Exception:
+            outcome = Reason.INTERNAL.value
+            raise
+        finally:
+            self._observer(
+                QueryFinished(
+                    backend=self._backend.kind,
+                    outcome=outcome,
+                    rows=rows,
+                    truncated=truncated,
+                    database_seconds=self._clock.monotonic() - started,
+                )
+            )
+
+    async def who_am_i(self, scope: Scope) -> SeenIdentity:
+        """What Postgres sees in this scope. Raises UsherError."""
+        return await self._backend.who_am_i(scope)
+
+    def statement(self, request: QueryRequest) -> Statement:
+        """The request with every limit filled in. Raises UsherError naming the field that is wrong."""
+        verb = check_statement(request.sql, self._settings.max_sql_bytes)
+        longest = self._settings.statement_timeout
+        timeout = longest if request.statement_timeout is None else request.statement_timeout
+        if not 0.001 <= timeout <= longest:
+            raise invalid_field(
+                "options.statement_timeout", f"must lie between 1 ms and {longest:g} s, the server's limit"
+            )
+        max_rows = self._settings.default_max_rows if request.max_rows is None else request.max_rows
+        if not 1 <= max_rows <= self._settings.max_rows:
+            raise invalid_field(
+                "options.max_rows", f"must lie between 1 and {self._settings.max_rows}; page by key for more"
+            )
+        return Statement(
+            sql=request.sql,
+            verb=verb,
+            parameters=request.parameters,
+            read_only=request.read_only,
+            timeout=timeout,
+            max_rows=max_rows,
+        )

@@ -1,0 +1,105 @@
+"""The signer: holds the current key ring, signs with its active key and verifies with its published ones.
+
+Everyone reads the ring by one attribute; the rotator alone replaces it (rotation.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sidecar.core import jws
+from sidecar.core.claims import Claims
+from sidecar.core.clock import Clock
+from sidecar.core.errors import Reason, UsherError
+from sidecar.core.events import Observer, TokenIssued, TokenRefused
+from sidecar.core.jws import VerifiedToken
+from sidecar.core.keyring import KeyRing, PublishedKeys, RotationSettings, may_sign, publish
+from sidecar.core.keys import PublicKey, SigningKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A token, or with an empty `compact` what it would be."""
+
+    compact: str
+    kid: str
+    alg: str
+    claims: Claims
+
+
+class Signer:
+    """Signs and verifies from memory, without I/O."""
+
+    def __init__(
+        self, ring: KeyRing, settings: RotationSettings, issuer: str, clock: Clock, observer: Observer
+    ) -> None:
+        """`ring` must have begun: a signer without a key cannot be made."""
+        self._settings = settings
+        self._issuer = issuer
+        self._clock = clock
+        self._observer = observer
+        self._last_use = 0.0
+        self.replace_ring(ring)
+
+    @property
+    def ring(self) -> KeyRing:
+        """The ring now; immutable."""
+        return self._ring
+
+    @property
+    def published(self) -> PublishedKeys:
+        """The JWKS now, made once a change of the ring."""
+        return self._published
+
+    @property
+    def last_use(self) -> float:
+        """The latest `iat` ever signed; 0 for none. A bound for every key: times of use only grow."""
+        return self._last_use
+
+    def replace_ring(self, ring: KeyRing) -> None:
+        """Puts another ring in force, whole; for the rotator only."""
+        if ring.active is None:
+            raise ValueError("a ring in force has an active key")
+        self._active = ring.active
+        self._keys: Mapping[str, PublicKey] = {key.key.kid: key.key for key in ring.keys}
+        self._published = publish(ring, self._settings)
+        self._ring = ring
+
+    def sign(self, claims: Claims) -> Issued:
+        """Signs claims. Raises UsherError SIGNING_UNAVAILABLE past the active key's hard end."""
+        key = self._signing_key()
+        compact = jws.sign(key, claims.payload())
+        self._last_use = max(self._last_use, claims.issued_at)
+        self._observer(
+            TokenIssued(
+                alg=key.public.algorithm.value,
+                kid=key.public.kid,
+                ttl_seconds=claims.expires_at - claims.issued_at,
+            )
+        )
+        return Issued(compact=compact, kid=key.public.kid, alg=key.public.algorithm.value, claims=claims)
+
+    def preview(self, claims: Claims) -> Issued:
+        """What `sign` would give, without a signature. Raises as it does."""
+        key = self._signing_key()
+        return Issued(compact="", kid=key.public.kid, alg=key.public.algorithm.value, claims=claims)
+
+    def verify(self, compact: str, *, audience: str | None = None) -> VerifiedToken:
+        """Checks a token of this issuer. Raises UsherError with one of the TOKEN reasons."""
+        try:
+            return jws.verify(
+                compact, self._keys.get, now=self._clock.now(), issuer=self._issuer, audience=audience
+            )
+        except UsherError as error:
+            self._observer(TokenRefused(reason=error.reason.value))
+            raise
+
+    def _signing_key(self) -> SigningKey:
+        key = self._active.signing_key
+        if key is None or not may_sign(self._active, self._clock.now(), self._settings):
+            raise UsherError(
+                Reason.SIGNING_UNAVAILABLE,
+                "the active key is past its hard end and no other is ready; the log says why rotation fails",
+            )
+        return key

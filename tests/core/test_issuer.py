@@ -1,0 +1,140 @@
+"""The issuer: lifetimes, identities and scopes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core import keyring
+from sidecar.core.errors import Reason, SettingsError, UsherError
+from sidecar.core.issuer import Issuer, IssuerSettings, TokenRequest
+from sidecar.core.keyring import RotationSettings
+from sidecar.core.keys import Algorithm, generate
+from sidecar.core.signer import Signer
+from tests.fakes import START, FakeClock, Recorder
+
+CLOCK = FakeClock(START + 0.9)
+ISSUER = "https://issuer.example"
+SIGNER = Signer(
+    keyring.begin(generate(Algorithm.ES256, 0), generate(Algorithm.ES256, 0), START)[0],
+    RotationSettings(),
+    ISSUER,
+    CLOCK,
+    Recorder(),
+)
+ISSUING = Issuer(SIGNER, IssuerSettings(issuer=ISSUER), CLOCK)
+
+
+def asked(**changes: Any) -> TokenRequest:
+    return TokenRequest(**({"subject": "alice", "claims": {"tenant_id": "acme"}} | changes))
+
+
+def reason(**changes: Any) -> Reason:
+    with pytest.raises(UsherError) as caught:
+        ISSUING.claims(asked(**changes))
+    assert caught.value.violations
+    return caught.value.reason
+
+
+def test_the_claims_of_a_token() -> None:
+    issued = ISSUING.issue(asked(audiences=["app"], ttl=60.0))
+    payload = SIGNER.verify(issued.compact).claims
+    assert payload == {
+        "iss": ISSUER,
+        "sub": "alice",
+        "aud": "app",
+        "iat": int(START),
+        "nbf": int(START),
+        "exp": int(START) + 60,
+        "jti": payload["jti"],
+        "tenant_id": "acme",
+    }
+
+
+def test_every_token_has_its_own_jti() -> None:
+    ids = {ISSUING.claims(asked()).jti for _ in range(200)}
+    assert len(ids) == 200
+
+
+def test_the_default_lifetime() -> None:
+    claims = ISSUING.claims(asked())
+    assert claims.expires_at - claims.issued_at == 300
+
+
+@pytest.mark.parametrize("ttl", [0.0, -1.0, -1e12, 0.5, 1.5, 3601.0, 1e12])
+def test_lifetimes_that_are_refused(ttl: float) -> None:
+    assert reason(ttl=ttl) is Reason.TTL_OUT_OF_RANGE
+
+
+@given(st.integers(1, 3600))
+def test_lifetimes_that_are_granted(ttl: int) -> None:
+    claims = ISSUING.claims(asked(ttl=float(ttl)))
+    assert claims.expires_at - claims.issued_at == ttl
+
+
+def test_bad_subjects_and_claims_name_their_field() -> None:
+    assert reason(subject="") is Reason.INVALID_FIELD
+    assert reason(claims={"exp": 1}) is Reason.CLAIM_RESERVED
+    assert reason(claims={"big": "x" * 9000}) is Reason.CLAIMS_TOO_LARGE
+    with pytest.raises(UsherError) as caught:
+        ISSUING.scope_of_principal(asked(claims={"sub": "mallory"}))
+    assert caught.value.violations[0].field == "scope.principal.claims.sub"
+
+
+def test_a_principal_and_a_token_give_the_same_scope() -> None:
+    by_name = ISSUING.scope_of_principal(asked())
+    by_token = ISSUING.scope_of_token(ISSUING.issue(asked()).compact)
+    assert by_name.subject == by_token.subject == "alice"
+    assert {**by_name.payload, "jti": ""} == {**by_token.payload, "jti": ""}
+    assert '"tenant_id":"acme"' in by_name.payload_json
+
+
+def test_a_scope_of_a_bad_token_is_refused() -> None:
+    with pytest.raises(UsherError) as caught:
+        ISSUING.scope_of_token("no.token.here")
+    assert caught.value.reason is Reason.TOKEN_MALFORMED
+
+
+def test_a_preview_signs_nothing() -> None:
+    shown = ISSUING.preview(asked(ttl=60.0))
+    assert shown.compact == ""
+    assert shown.claims.expires_at == int(START) + 60
+
+
+def test_the_largest_token_stays_below_12_kib() -> None:
+    """With the largest claims, by the largest key: what an HTTP/2 hop with 16 KiB of headers takes."""
+    signer = Signer(
+        keyring.begin(generate(Algorithm.RS256, 4096), generate(Algorithm.ES256, 0), START)[0],
+        RotationSettings(),
+        "i" * 255,
+        CLOCK,
+        Recorder(),
+    )
+    issuing = Issuer(signer, IssuerSettings(issuer="i" * 255), CLOCK)
+    low, high = 0, 9000
+    while low < high - 1:
+        middle = (low + high) // 2
+        try:
+            issuing.claims(asked(subject="s" * 255, claims={"c": "x" * middle}))
+            low = middle
+        except UsherError:
+            high = middle
+    compact = issuing.issue(asked(subject="s" * 255, claims={"c": "x" * low})).compact
+    assert 11_000 < len(compact) < 12 * 1024
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        IssuerSettings(issuer=""),
+        IssuerSettings(issuer="x" * 256),
+        IssuerSettings(issuer="i", default_ttl=0),
+        IssuerSettings(issuer="i", default_ttl=301, max_ttl=300),
+    ],
+)
+def test_settings_that_cannot_be(settings: IssuerSettings) -> None:
+    with pytest.raises(SettingsError):
+        settings.validate()

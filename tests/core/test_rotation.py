@@ -1,0 +1,131 @@
+"""Rotation under a clock that we move: what is due happens, what fails is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sidecar.core import rotation
+from sidecar.core.errors import Reason, UsherError
+from sidecar.core.events import KeyStepped, RotationFailed
+from sidecar.core.keyring import KeyState, RotationSettings
+from sidecar.core.keys import Algorithm, SigningKey
+from sidecar.core.rotation import Rotator, first_ring
+from sidecar.core.signer import Signer
+from tests.fakes import FakeClock, Recorder
+
+SETTINGS = RotationSettings(period=1000, lead_time=400, max_token_ttl=100)
+
+
+class House:
+    """A signer with its rotator, running."""
+
+    def __init__(self, clock: FakeClock, seen: Recorder, signer: Signer, rotator: Rotator) -> None:
+        self.clock, self.seen, self.signer, self.rotator = clock, seen, signer, rotator
+
+    def steps(self) -> list[str]:
+        steps = [event.step for event in self.seen.of(KeyStepped)]
+        self.seen.events.clear()
+        return steps
+
+    async def pass_time(self, seconds: float) -> None:
+        """Key making leaves the loop for a thread, so it is given real turns."""
+        for _ in range(int(seconds // 10)):
+            await self.clock.advance(10)
+            await asyncio.to_thread(lambda: None)
+            await self.clock.settle()
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    clock, seen = FakeClock(), Recorder()
+    signer = Signer(await first_ring(SETTINGS, clock, seen), SETTINGS, "issuer", clock, seen)
+    rotator = Rotator(signer, SETTINGS, clock, seen)
+    running = asyncio.create_task(rotator.run())
+    yield House(clock, seen, signer, rotator)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_process_starts_with_a_key_that_signs_and_the_next_one_published(house: House) -> None:
+    assert house.steps() == ["prepare", "activate", "prepare"]
+    assert [key.state for key in house.signer.ring.keys] == [KeyState.ACTIVE, KeyState.PREPARED]
+
+
+async def test_keys_take_turns_for_ever(house: House) -> None:
+    house.steps()
+    seen_active = []
+    for _ in range(5):
+        active = house.signer.ring.active
+        assert active is not None
+        seen_active.append(active.key.kid)
+        await house.pass_time(1010)
+        steps = house.steps()
+        assert (steps.count("retire"), steps.count("activate"), steps.count("prepare")) == (1, 1, 1)
+    assert len(set(seen_active)) == 5
+    assert len(house.signer.ring.keys) in (2, 3)
+
+
+async def test_rotating_by_hand_prepares_the_next_key_in_the_same_breath(house: House) -> None:
+    house.steps()
+    with pytest.raises(UsherError) as caught:
+        await house.rotator.rotate(force=False)
+    assert caught.value.reason is Reason.LEAD_TIME_NOT_ELAPSED
+    await house.pass_time(400)
+    active, retired = await house.rotator.rotate(force=False)
+    assert (active.state, retired.state) == (KeyState.ACTIVE, KeyState.RETIRED)
+    assert house.steps() == ["retire", "activate", "prepare"]
+    await house.rotator.rotate(force=True)
+    assert [event.forced for event in house.seen.of(KeyStepped)] == [True, True, False]
+
+
+async def test_revoking_the_active_key(house: House) -> None:
+    house.steps()
+    bad = house.signer.ring.active
+    assert bad is not None
+    active = await house.rotator.revoke(bad.key.kid)
+    assert active.key.kid != bad.key.kid
+    assert house.signer.ring.find(bad.key.kid) is None
+    assert house.steps() == ["retire", "activate", "revoke", "prepare"]
+    with pytest.raises(UsherError) as caught:
+        await house.rotator.revoke(bad.key.kid)
+    assert caught.value.reason is Reason.KEY_UNKNOWN
+
+
+async def test_a_key_that_cannot_be_made_is_reported_and_tried_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = True
+    make_key = rotation.make_key
+
+    async def sometimes(settings: RotationSettings) -> SigningKey:
+        if broken:
+            raise OSError("no entropy")
+        return await make_key(settings)
+
+    monkeypatch.setattr(rotation, "make_key", sometimes)
+    await house.pass_time(1010)
+    assert house.signer.ring.prepared is None
+    assert house.seen.of(RotationFailed)
+    broken = False
+    await house.pass_time(20)
+    assert house.signer.ring.prepared is not None
+
+
+async def test_making_an_rsa_key_leaves_the_loop_free() -> None:
+    """The loop turns many times while a large key is made."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    key = await rotation.make_key(RotationSettings(algorithm=Algorithm.RS256, rsa_bits=3072))
+    counting.cancel()
+    assert key.public.algorithm is Algorithm.RS256
+    assert turns > 100

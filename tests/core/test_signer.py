@@ -1,0 +1,114 @@
+"""The signer: signs with the active key, verifies with every published one, stops at the hard end."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.core import keyring
+from sidecar.core.claims import Claims
+from sidecar.core.errors import Reason, UsherError
+from sidecar.core.events import TokenIssued, TokenRefused
+from sidecar.core.keyring import KeyRing, RotationSettings
+from sidecar.core.keys import Algorithm, generate
+from sidecar.core.signer import Signer
+from tests.fakes import FakeClock, Recorder
+
+SETTINGS = RotationSettings()
+ISSUER = "https://issuer.example"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def seen() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def signer(clock: FakeClock, seen: Recorder) -> Signer:
+    first, second = generate(Algorithm.ES256, 0), generate(Algorithm.ES256, 0)
+    return Signer(keyring.begin(first, second, clock.now())[0], SETTINGS, ISSUER, clock, seen)
+
+
+def claims(clock: FakeClock, ttl: int = 300) -> Claims:
+    now = int(clock.now())
+    return Claims(
+        issuer=ISSUER,
+        subject="alice",
+        audiences=("app",),
+        issued_at=now,
+        expires_at=now + ttl,
+        jti="id-1",
+        custom={"tenant_id": "acme"},
+    )
+
+
+def test_a_signed_token_verifies_until_it_expires(signer: Signer, clock: FakeClock, seen: Recorder) -> None:
+    issued = signer.sign(claims(clock))
+    verified = signer.verify(issued.compact, audience="app")
+    assert verified.claims == issued.claims.payload()
+    assert seen.of(TokenIssued) == [TokenIssued(alg="ES256", kid=issued.kid, ttl_seconds=300)]
+    clock.set_back(-300)
+    with pytest.raises(UsherError) as caught:
+        signer.verify(issued.compact)
+    assert caught.value.reason is Reason.TOKEN_EXPIRED
+    assert seen.of(TokenRefused) == [TokenRefused(reason="TOKEN_EXPIRED")]
+
+
+def test_a_preview_is_a_token_without_signature(signer: Signer, clock: FakeClock, seen: Recorder) -> None:
+    shown = signer.preview(claims(clock))
+    assert shown.compact == ""
+    assert (shown.kid, shown.alg) == (signer.sign(claims(clock)).kid, "ES256")
+    assert len(seen.of(TokenIssued)) == 1
+
+
+def test_tokens_of_a_retired_key_hold_until_it_is_dropped(signer: Signer, clock: FakeClock) -> None:
+    old = signer.sign(claims(clock, ttl=3600))
+    ring, _ = keyring.rotate(signer.ring, clock.now(), signer.last_use, SETTINGS, force=True)
+    signer.replace_ring(ring)
+    new = signer.sign(claims(clock))
+    assert new.kid != old.kid
+    assert signer.verify(old.compact).kid == old.kid
+    ring, _ = keyring.revoke(ring, old.kid, clock.now(), signer.last_use)
+    signer.replace_ring(ring)
+    with pytest.raises(UsherError) as caught:
+        signer.verify(old.compact)
+    assert caught.value.reason is Reason.TOKEN_KEY_UNKNOWN
+    assert signer.verify(new.compact).kid == new.kid
+
+
+def test_the_published_set_follows_the_ring(signer: Signer, clock: FakeClock) -> None:
+    before = signer.published
+    assert signer.published is before
+    ring, _ = keyring.prepare(
+        KeyRing(keys=signer.ring.keys[:1]), generate(Algorithm.RS256, 2048), clock.now()
+    )
+    signer.replace_ring(ring)
+    assert signer.published.etag != before.etag
+    assert signer.published.algorithms == ("ES256", "RS256")
+
+
+def test_past_its_hard_end_a_key_signs_nothing(signer: Signer, clock: FakeClock) -> None:
+    clock.set_back(-2 * SETTINGS.period)
+    for attempt in (signer.sign, signer.preview):
+        with pytest.raises(UsherError) as caught:
+            attempt(claims(clock))
+        assert caught.value.reason is Reason.SIGNING_UNAVAILABLE
+
+
+def test_the_last_use_never_goes_back(signer: Signer, clock: FakeClock) -> None:
+    signer.sign(claims(clock))
+    latest = signer.last_use
+    clock.set_back(1000)
+    signer.sign(claims(clock))
+    assert signer.last_use == latest == int(clock.now()) + 1000
+
+
+def test_a_ring_without_an_active_key_never_comes_into_force(signer: Signer) -> None:
+    before = signer.ring
+    with pytest.raises(ValueError, match="active"):
+        signer.replace_ring(KeyRing())
+    assert signer.ring is before
