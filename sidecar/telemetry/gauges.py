@@ -1,0 +1,89 @@
+"""Gauges that are read when Prometheus asks: the key ring, the clock and the pool change between events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sidecar.core.clock import Clock
+from sidecar.core.keyring import KeyState, RingKey, RotationSettings, states, step_time
+from sidecar.core.signer import Signer
+
+PoolCounts = Callable[[], tuple[int, int, int]]
+"""Connections open, connections in use, and callers waiting for one."""
+
+
+class KeyGauges(Collector):
+    """The key ring of a signer. Empty until there is one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._watched: tuple[Signer, RotationSettings] | None = None
+
+    def watch(self, signer: Signer, settings: RotationSettings) -> None:
+        """Reads this signer's ring from now on."""
+        self._watched = signer, settings
+
+    def collect(self) -> Iterable[Metric]:
+        """One reading."""
+        keys = GaugeMetricFamily("usher_keys", "Published signing keys.", labels=["state"])
+        age = GaugeMetricFamily(
+            "usher_key_age_seconds",
+            "Time since the oldest key of a state entered that state.",
+            labels=["state"],
+        )
+        rotation = GaugeMetricFamily(
+            "usher_next_rotation_seconds",
+            "Time until the next key is due to sign; negative when it is overdue.",
+        )
+        size = GaugeMetricFamily("usher_jwks_bytes", "Size of the published JWKS.")
+        if self._watched is not None:
+            signer, settings = self._watched
+            ring, now = signer.ring, self._clock.now()
+            for state, count in states(ring.keys).items():
+                keys.add_metric([state.value], count)
+                entered = [_entered(key) for key in ring.keys if key.state is state]
+                if entered:
+                    age.add_metric([state.value], now - min(entered))
+            if ring.active is not None:
+                rotation.add_metric([], step_time(ring.active, ring, settings) - now)
+            size.add_metric([], len(signer.published.body))
+        return keys, age, rotation, size
+
+
+class PoolGauges(Collector):
+    """The connections of a pool. Empty until there is one."""
+
+    def __init__(self) -> None:
+        self._read: PoolCounts | None = None
+
+    def watch(self, read: PoolCounts) -> None:
+        """Reads these counts from now on."""
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        """One reading."""
+        connections = GaugeMetricFamily(
+            "usher_db_pool_connections", "Open database connections.", labels=["state"]
+        )
+        waiting = GaugeMetricFamily(
+            "usher_db_pool_waiting", "Calls that wait for a free database connection."
+        )
+        if self._read is not None:
+            size, in_use, queued = self._read()
+            connections.add_metric(["in_use"], in_use)
+            connections.add_metric(["idle"], size - in_use)
+            waiting.add_metric([], queued)
+        return connections, waiting
+
+
+def _entered(key: RingKey) -> float:
+    """When a key entered its state."""
+    moment = {
+        KeyState.PREPARED: key.published_at,
+        KeyState.ACTIVE: key.activated_at,
+        KeyState.RETIRED: key.retired_at,
+    }[key.state]
+    return key.published_at if moment is None else moment

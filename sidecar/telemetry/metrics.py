@@ -1,0 +1,217 @@
+"""Metrics: a reader of events, on a registry of its own. docs/telemetry.md describes every name.
+
+Label values come from closed sets: codes, reasons and the methods of the contract. Anything else is counted
+as "other", so that nobody outside can make a new series.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Generic, TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from sidecar import __version__
+from sidecar.core import events
+from sidecar.core.clock import Clock, SystemClock
+from sidecar.core.keyring import RotationSettings, Step
+from sidecar.core.signer import Signer
+from sidecar.telemetry.gauges import KeyGauges, PoolCounts, PoolGauges
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+OTHER: Final = "other"
+MOST_SERIES: Final = 250
+"""Of one metric, as a last resort; no closed set comes near."""
+
+SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+# A time of creation for every series, as gauges of their own: nobody asks for them here.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class _Series(Generic[M]):
+    """The series of a metric, each looked up once: `labels()` costs more than all the rest of an update."""
+
+    def __init__(self, metric: M) -> None:
+        self._metric: M = metric
+        self._known: dict[tuple[str, ...], M] = {}
+
+    def of(self, *values: str) -> M:
+        """The series with these label values."""
+        series = self._known.get(values)
+        if series is None:
+            if len(self._known) >= MOST_SERIES:
+                values = (OTHER,) * len(values)
+            series = self._known[values] = self._metric.labels(*values)
+        return series
+
+
+class Metrics:
+    """Counts what happens."""
+
+    def __init__(self, clock: Clock, rpcs: Iterable[str]) -> None:
+        """`rpcs` names every method of the contract as package.Service/Method."""
+        self._clock = clock
+        self._rpcs = {tuple(rpc.split("/", 1)) for rpc in rpcs}
+        self._registry = CollectorRegistry()
+        self._keys = KeyGauges(clock)
+        self._pool = PoolGauges()
+        for collector in (self._keys, self._pool):
+            self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self._declare()
+        self._start_at_zero()
+        self._readers: dict[type, Callable[[Any], None]] = {
+            events.RpcFinished: self._rpc_finished,
+            events.RpcFault: lambda event: self._faults.inc(),
+            events.TokenIssued: lambda event: self._tokens.of(event.alg).inc(),
+            events.TokenRefused: lambda event: self._refused.of(event.reason).inc(),
+            events.QueryFinished: self._query_finished,
+            events.KeyStepped: lambda event: self._steps.of(event.step).inc(),
+            events.RotationFailed: lambda event: self._rotation_failures.inc(),
+            events.JwksServed: self._jwks_served,
+            events.DatabaseStateChanged: lambda event: self._db_up.set(event.reachable),
+            events.ConnectionDiscarded: lambda event: self._discarded.of(event.cause).inc(),
+            events.SafetyWeakened: lambda event: self._weakened.of(event.setting).set(1),
+        }
+
+    def observe(self, event: events.Event) -> None:
+        """An Observer."""
+        reader = self._readers.get(type(event))
+        if reader is not None:
+            reader(event)
+
+    def watch_keys(self, signer: Signer, settings: RotationSettings) -> None:
+        """Reads this signer's key ring at every scrape."""
+        self._keys.watch(signer, settings)
+
+    def watch_pool(self, read: PoolCounts) -> None:
+        """Reads these counts of the connection pool at every scrape."""
+        self._pool.watch(read)
+
+    def render(self, accept: str | None) -> tuple[bytes, str]:
+        """All metrics and their content type: OpenMetrics 1.0 for who accepts it, else Prometheus' text."""
+        if "application/openmetrics-text" in (accept or ""):
+            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def names(self) -> list[str]:
+        """The name of every metric, as Prometheus shows it without the parts of a histogram."""
+        suffixes = {"counter": "_total", "info": "_info"}
+        return sorted(metric.name + suffixes.get(metric.type, "") for metric in self._registry.collect())
+
+    def _declare(self) -> None:
+        self._rpc_count = self._counter(
+            "usher_rpcs_total", "gRPC calls answered.", "service", "method", "code"
+        )
+        self._rpc_seconds = self._histogram(
+            "usher_rpc_duration_seconds",
+            "Time from a gRPC call's arrival to its answer.",
+            "service",
+            "method",
+        )
+        self._rpc_errors = self._counter(
+            "usher_rpc_errors_total",
+            "gRPC calls that failed, by reason and by whose fault.",
+            "reason",
+            "blame",
+        )
+        self._faults = self._plain_counter("usher_faults_total", "Faults in Usher itself; the log has each.")
+        self._tokens = self._counter("usher_tokens_issued_total", "Tokens signed.", "alg")
+        self._refused = self._counter(
+            "usher_token_verifications_refused_total", "Tokens that did not verify.", "reason"
+        )
+        self._queries = self._counter(
+            "usher_queries_total", 'Scoped queries; outcome is "ok" or a reason.', "backend", "outcome"
+        )
+        self._rows = self._plain_counter("usher_query_rows_total", "Rows returned by scoped queries.")
+        self._truncated = self._plain_counter(
+            "usher_query_truncated_total", "Scoped queries whose rows were cut at the limit."
+        )
+        self._query_seconds = self._histogram(
+            "usher_query_duration_seconds", "Time of a scoped query in the database.", "backend"
+        )
+        self._db_up = Gauge(
+            "usher_db_up", "Whether the database can be used: 1 or 0.", registry=self._registry
+        )
+        self._discarded = self._counter(
+            "usher_db_connections_discarded_total",
+            "Connections closed because they might not be clean.",
+            "cause",
+        )
+        self._steps = self._counter("usher_rotation_steps_total", "Changes of a signing key's state.", "step")
+        self._rotation_failures = self._plain_counter(
+            "usher_rotation_failures_total", "Rotation steps that failed and are tried again."
+        )
+        self._jwks = self._counter(
+            "usher_jwks_requests_total", "HTTP requests for the JWKS.", "code", "agent"
+        )
+        self._jwks_last = self._gauge(
+            "usher_jwks_last_fetch_timestamp_seconds", "When the JWKS was last fetched with success.", "agent"
+        )
+        self._weakened = self._gauge(
+            "usher_safety_weakened", "Settings in force that weaken safety: 1 each.", "setting"
+        )
+        self._build = self._gauge("usher_build_info", "The version that runs: always 1.", "version", "python")
+
+    def _start_at_zero(self) -> None:
+        """Makes series before their first event: a rate can only be taken from a series that was there."""
+        for service, method in self._rpcs:
+            self._rpc_count.of(service, method, "OK")
+            self._rpc_seconds.of(service, method)
+        for step in Step:
+            self._steps.of(step.value)
+        for agent in ("neon-proxy", "browser", OTHER):
+            self._jwks.of("200", agent)
+        self._build.of(__version__, platform.python_version()).set(1)
+
+    def _rpc_finished(self, event: events.RpcFinished) -> None:
+        rpc = event.service, event.method
+        service, method = rpc if rpc in self._rpcs else (OTHER, OTHER)
+        self._rpc_count.of(service, method, event.code).inc()
+        self._rpc_seconds.of(service, method).observe(event.seconds)
+        if event.reason:
+            self._rpc_errors.of(event.reason, event.blame).inc()
+
+    def _query_finished(self, event: events.QueryFinished) -> None:
+        self._queries.of(event.backend, event.outcome).inc()
+        self._query_seconds.of(event.backend).observe(event.database_seconds)
+        self._rows.inc(event.rows)
+        if event.truncated:
+            self._truncated.inc()
+
+    def _jwks_served(self, event: events.JwksServed) -> None:
+        self._jwks.of(str(event.status), event.agent).inc()
+        if event.status in (200, 304):
+            self._jwks_last.of(event.agent).set(self._clock.now())
+
+    def _plain_counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, registry=self._registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> _Series[Counter]:
+        return _Series(Counter(name, text, labels, registry=self._registry))
+
+    def _gauge(self, name: str, text: str, *labels: str) -> _Series[Gauge]:
+        return _Series(Gauge(name, text, labels, registry=self._registry))
+
+    def _histogram(self, name: str, text: str, *labels: str) -> _Series[Histogram]:
+        return _Series(Histogram(name, text, labels, registry=self._registry, buckets=SECONDS_BUCKETS))
+
+
+def documented_names() -> list[str]:
+    """The name of every metric that docs/telemetry.md must describe."""
+    return Metrics(SystemClock(), ()).names()
