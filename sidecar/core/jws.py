@@ -34,9 +34,13 @@ FindKey = Callable[[str], PublicKey | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedToken:
-    """A token that holds: its claims, and the key that signed it."""
+    """A token that holds: all its claims, the registered ones by name, and the key that signed it."""
 
     claims: Mapping[str, Json]
+    subject: str
+    jti: str
+    issued_at: int
+    expires_at: int
     kid: str
     alg: str
 
@@ -74,7 +78,15 @@ def verify(
     if not isinstance(claims, dict):
         raise _malformed()
     _check_registered(claims, now, issuer, audience)
-    return VerifiedToken(claims=claims, kid=key.kid, alg=key.algorithm.value)
+    return VerifiedToken(
+        claims=claims,
+        subject=claims["sub"],
+        jti=claims["jti"],
+        issued_at=claims["iat"],
+        expires_at=claims["exp"],
+        kid=key.kid,
+        alg=key.algorithm.value,
+    )
 
 
 def _header(compact: str) -> dict[str, Any]:

@@ -177,11 +177,6 @@ def publish(ring: KeyRing, settings: RotationSettings) -> PublishedKeys:
     )
 
 
-def keys_wanted(ring: KeyRing) -> int:
-    """How many new keys the ring can take: the next key is always published as early as can be."""
-    return (ring.active is None) + (ring.prepared is None)
-
-
 def begin(first: SigningKey, second: SigningKey, now: float) -> Change:
     """The very first ring. Its first key signs at once: no verifier can have cached a set without it."""
     ring, prepared = prepare(KeyRing(), first, now)
@@ -204,6 +199,7 @@ def advance(ring: KeyRing, now: float, last_use: float, settings: RotationSettin
     `last_use` is the latest `iat` that the active key has signed: a clock that was set back in between must
     not make the key leave before its tokens.
     """
+    ring = _not_in_the_future(ring, now)
     gone = [key for key in ring.keys if key.state is KeyState.RETIRED and drop_time(key, settings) <= now]
     steps = tuple(Stepped(Step.DROP, key.key) for key in gone)
     ring = KeyRing(keys=tuple(key for key in ring.keys if key not in gone))

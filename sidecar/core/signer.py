@@ -95,11 +95,15 @@ class Signer:
             self._observer(TokenRefused(reason=error.reason.value))
             raise
 
+    def trouble(self) -> str | None:
+        """Why nothing can be signed now, in public words; None when it can."""
+        if may_sign(self._active, self._clock.now(), self._settings):
+            return None
+        return "the active key is past its hard end and no other is ready; the log says why rotation fails"
+
     def _signing_key(self) -> SigningKey:
+        if trouble := self.trouble():
+            raise UsherError(Reason.SIGNING_UNAVAILABLE, trouble)
         key = self._active.signing_key
-        if key is None or not may_sign(self._active, self._clock.now(), self._settings):
-            raise UsherError(
-                Reason.SIGNING_UNAVAILABLE,
-                "the active key is past its hard end and no other is ready; the log says why rotation fails",
-            )
+        assert key is not None  # only retired keys lose their private half
         return key

@@ -82,7 +82,15 @@ def test_two_other_libraries_verify_what_we_sign(key: SigningKey) -> None:
 @pytest.mark.parametrize("key", [EC_KEY, RSA_KEY], ids=["ES256", "RS256"])
 def test_our_own_tokens_hold(key: SigningKey) -> None:
     verified = verify(jws.sign(key, payload()))
-    assert verified == jws.VerifiedToken(claims=payload(), kid=key.public.kid, alg=key.public.algorithm.value)
+    assert verified == jws.VerifiedToken(
+        claims=payload(),
+        subject="alice",
+        jti="id-1",
+        issued_at=NOW,
+        expires_at=NOW + 300,
+        kid=key.public.kid,
+        alg=key.public.algorithm.value,
+    )
 
 
 @pytest.mark.parametrize(
