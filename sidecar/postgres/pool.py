@@ -1,0 +1,276 @@
+"""The pool: connections that come clean and go back clean, and what is known of the database's health."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import re
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from sidecar.core.clock import Clock
+from sidecar.core.errors import Reason, SettingsError, UsherError
+from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged, Observer
+from sidecar.postgres.codecs import TypedConnection
+from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
+
+# It would log failed reconnects with addresses and login names; `Pool.trouble` says them without.
+logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
+
+SESSION_SETTINGS: Final = {
+    # The text forms of values depend on these; RESET ALL returns to them.
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "application_name": "usher",
+    # Nobody reads notices, and a function may raise any number of them.
+    "client_min_messages": "error",
+    # A session whose sidecar hangs must not hold a transaction open for ever.
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+SCRUB: Final = """
+RESET SESSION AUTHORIZATION;
+RESET ROLE;
+RESET ALL;
+CLOSE ALL;
+UNLISTEN *;
+SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed({seed});
+DISCARD TEMP;
+DISCARD SEQUENCES
+"""
+"""Everything a statement may leave behind in a session. The order matters: RESET SESSION AUTHORIZATION sets
+the role, RESET ALL restores search_path before a function is called by name. DISCARD ALL would also drop the
+prepared statements that asyncpg relies on."""
+
+_PROBE_SECONDS: Final = 5.0
+_FIRST_RETRY_SECONDS: Final = 0.5
+_LONGEST_RETRY_SECONDS: Final = 5.0
+_HOST: Final = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?")
+_RANDOM: Final = random.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """Where the database is and how many connections to keep. Times in seconds."""
+
+    database_url: str
+    min_size: int = 1
+    max_size: int = 10
+    acquire_timeout: float = 5.0
+    """Longest wait for a free connection before a query is refused as POOL_EXHAUSTED."""
+    connect_timeout: float = 5.0
+
+    def validate(self) -> None:
+        """Raises SettingsError for sizes that contradict each other or a URL that is none."""
+        check_database_url(self.database_url)
+        if not 0 <= self.min_size <= self.max_size or not 1 <= self.max_size <= 1000:
+            raise SettingsError(
+                "pool_min_size must not exceed pool_max_size, which must lie between 1 and 1000"
+            )
+        if self.acquire_timeout <= 0 or self.connect_timeout <= 0:
+            raise SettingsError("pool_acquire_timeout and the time to connect must be positive")
+
+
+def check_database_url(url: str) -> None:
+    """Raises SettingsError for what is no Postgres URL; it never repeats it, for the password in it."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        parts = urllib.parse.urlsplit("")
+    hosts = [_HOST.fullmatch(host) for host in parts.netloc.rpartition("@")[2].split(",")]
+    if parts.scheme not in ("postgresql", "postgres") or not all(
+        host and int(host[1] or 1) <= 65535 for host in hosts
+    ):
+        raise SettingsError("database_url must look like postgresql://user:password@host:5432/database")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """Counts at one moment: open connections, those lent out, and callers waiting for one."""
+
+    size: int
+    in_use: int
+    waiting: int
+
+
+Check = Callable[["asyncpg.Connection[Any]"], Awaitable[str | None]]
+"""Looks at a database and says in public words why scoped statements cannot run on it safely, or None."""
+
+
+class Pool:
+    """Lends connections. Opens in the background, so that a database that is away stops nobody's start."""
+
+    def __init__(self, settings: PoolSettings, check: Check, clock: Clock, observer: Observer) -> None:
+        self.clock = clock
+        self._settings = settings
+        self._check = check
+        self._observer = observer
+        self._pool: asyncpg.Pool | None = None
+        self._problem: UsherError | None = UsherError(Reason.DATABASE_UNAVAILABLE, "not connected yet")
+        self._fit = False
+        self._closed = False
+        self._waiting = 0
+        self._returning: set[asyncio.Task[None]] = set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the database cannot be used now, in public words; None when it can."""
+        return self._problem.message if self._problem else None
+
+    @property
+    def state(self) -> PoolState:
+        """The counts now."""
+        if self._pool is None:
+            return PoolState(0, 0, self._waiting)
+        size = self._pool.get_size()
+        return PoolState(size, size - self._pool.get_idle_size(), self._waiting)
+
+    async def run(self) -> None:
+        """Keeps `trouble` true until cancelled: connects, then asks the database at intervals."""
+        delay = _FIRST_RETRY_SECONDS
+        while True:
+            self._report(await self._probe())
+            if self._problem is None:
+                delay = _FIRST_RETRY_SECONDS
+                await self.clock.sleep(_PROBE_SECONDS)
+            else:
+                await self.clock.sleep(delay)
+                delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
+
+    async def close(self, grace: float) -> None:
+        """Lends no more, waits for what is lent, and closes all; at once what is still busy after `grace`."""
+        self._closed = True
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        # A close that is cut short terminates what is left.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await pool.close()
+        await asyncio.gather(*self._returning)
+
+    @contextlib.asynccontextmanager
+    async def lease(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """A clean connection for the time of the block.
+
+        After the block it is rolled back if the block failed, and scrubbed: in the background, off the
+        caller's path. It is lent again only when that went through; a statement cancelled half-way is
+        cancelled in Postgres first. Raises UsherError: POOL_EXHAUSTED, DATABASE_UNAVAILABLE,
+        DATABASE_NOT_INSTALLED or SHUTTING_DOWN.
+        """
+        if self._closed:
+            raise UsherError(Reason.SHUTTING_DOWN, "the server is shutting down; retry on another")
+        pool = self._pool
+        if pool is None or not self._fit:
+            reason = self._problem.reason if self._problem else Reason.DATABASE_UNAVAILABLE
+            raise UsherError(reason, f"the database cannot be used: {self.trouble}")
+        connection = await self._acquire(pool)
+        with self._lent(pool, connection):
+            yield connection
+
+    async def _acquire(self, pool: asyncpg.Pool) -> asyncpg.Connection[Any]:
+        self._waiting += 1
+        try:
+            return await pool.acquire(timeout=self._settings.acquire_timeout)
+        except DRIVER_ERRORS as error:
+            if isinstance(error, TimeoutError) and self._is_busy(pool):
+                raise UsherError(
+                    Reason.POOL_EXHAUSTED,
+                    f"all {self._settings.max_size} database connections are busy; retry later",
+                ) from None
+            problem = UsherError(Reason.DATABASE_UNAVAILABLE, connection_trouble(error))
+            self._report(problem)
+            raise UsherError(problem.reason, f"{problem.message}; retry later") from None
+        finally:
+            self._waiting -= 1
+
+    @contextlib.contextmanager
+    def _lent(self, pool: asyncpg.Pool, connection: asyncpg.Connection[Any]) -> Iterator[None]:
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            # A task of its own: the caller may be cancelled, the connection must go back all the same.
+            task = asyncio.ensure_future(self._give_back(pool, connection, failed=failed))
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
+
+    async def _give_back(
+        self, pool: asyncpg.Pool, connection: asyncpg.Connection[Any], *, failed: bool
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout):
+                if failed:
+                    # Waits for a cancellation under way, so it also tells whether the session still answers.
+                    await connection.execute("ROLLBACK")
+            await pool.release(connection, timeout=self._settings.connect_timeout)
+        except Exception as error:
+            self._observer(ConnectionDiscarded(cause=type(error).__name__))
+            with contextlib.suppress(asyncpg.InterfaceError):  # asyncpg may have taken it back already
+                connection.terminate()
+
+    async def _probe(self) -> UsherError | None:
+        """One look at the database: what is wrong with it, if anything."""
+        if self._closed:
+            return self._problem
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout):
+                pool = self._pool or await self._open()
+                if self._closed:  # meanwhile
+                    pool.terminate()
+                    return self._problem
+                self._pool = pool
+                if self._is_busy(pool):
+                    return self._problem  # whoever uses the connections will tell
+                connection = await pool.acquire()
+                with self._lent(pool, connection):
+                    trouble = await self._check(connection)
+        except DRIVER_ERRORS as error:
+            if isinstance(error, TimeoutError) and self._pool is not None and self._is_busy(self._pool):
+                return self._problem
+            return UsherError(Reason.DATABASE_UNAVAILABLE, connection_trouble(error))
+        return UsherError(Reason.DATABASE_NOT_INSTALLED, trouble) if trouble else None
+
+    async def _open(self) -> asyncpg.Pool:
+        return await asyncpg.create_pool(
+            self._settings.database_url,
+            min_size=self._settings.min_size,
+            max_size=self._settings.max_size,
+            timeout=self._settings.connect_timeout,
+            connection_class=TypedConnection,
+            reset=_scrub,
+            server_settings=SESSION_SETTINGS,
+        )
+
+    def _is_busy(self, pool: asyncpg.Pool) -> bool:
+        in_use: int = pool.get_size() - pool.get_idle_size()
+        return in_use >= self._settings.max_size
+
+    def _report(self, problem: UsherError | None) -> None:
+        before = self.trouble
+        self._problem = problem
+        if problem is None or problem.reason is Reason.DATABASE_NOT_INSTALLED:
+            # Unreachable is not unfit: what was found fit before may be used again at once.
+            self._fit = problem is None
+        if self.trouble != before:
+            self._observer(
+                DatabaseStateChanged(
+                    reachable=problem is None, detail=self.trouble or "the database is ready"
+                )
+            )
+
+
+async def _scrub(connection: asyncpg.Connection[Any]) -> None:
+    # asyncpg calls this instead of its own reset, which leaves temporary tables, sequences and the role.
+    await connection.execute(SCRUB.format(seed=_RANDOM.uniform(-1, 1)))

@@ -1,0 +1,209 @@
+"""A database set up for Usher, pools on it, and ways to wait for what happens there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+
+from sidecar.core.clock import Clock, SystemClock
+from sidecar.core.errors import UsherError
+from sidecar.core.events import Event
+from sidecar.core.issuer import Scope
+from sidecar.core.queries import Statement
+from sidecar.core.sql import leading_keyword
+from sidecar.core.values import NULL, Kind, Parameter, ResultSet
+from sidecar.postgres import installer
+from sidecar.postgres.claim_settings import ClaimSettings, ClaimSettingsBackend, check_database
+from sidecar.postgres.pool import Pool, PoolSettings
+from tests.fakes import START, Recorder
+
+LOGIN = "usher_test_login"
+CANARY = "s3cret"
+"""A value that no error may show."""
+PATIENCE = 20.0
+"""Seconds after which a test gives up; nothing waits that long when it passes."""
+
+MORE_TABLES = """
+CREATE TABLE notes (
+  id int PRIMARY KEY, parent int REFERENCES notes (id) DEFERRABLE INITIALLY DEFERRED,
+  body text NOT NULL CONSTRAINT not_too_long CHECK (length(body) < 100));
+GRANT SELECT, INSERT, UPDATE, DELETE ON notes TO authenticated;
+CREATE TABLE hidden (secret text);
+CREATE SEQUENCE pool_numbers;
+GRANT USAGE ON pool_numbers TO PUBLIC;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A database: its address for the superuser, and for a login that may run scoped statements."""
+
+    admin: str
+    login: str
+
+
+async def set_up(admin: str, *, demo: bool = True) -> Place:
+    """Installs Usher's SQL side and the demo, and makes the login."""
+    connection = await installer.connect(admin)
+    try:
+        await make_login(connection, LOGIN)
+        await installer.install(connection, LOGIN)
+        if demo:
+            await connection.execute(installer.demo_script())
+            await connection.execute(MORE_TABLES)
+    finally:
+        await connection.close()
+    return Place(admin=admin, login=as_role(admin, LOGIN))
+
+
+async def make_login(connection: asyncpg.Connection, name: str, attributes: str = "") -> None:
+    """A login with its own name as the password; left as it is when it exists."""
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", name):
+        await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}' {attributes}")
+
+
+def as_role(dsn: str, name: str) -> str:
+    """The same address for a login of `make_login`."""
+    return re.sub(r"//[^@]*@", f"//{name}:{name}@", dsn)
+
+
+def scope(subject: str, **claims: Any) -> Scope:
+    """A scope whose claims are as old as the fake clock's start."""
+    return Scope(subject=subject, payload={"sub": subject, "iat": int(START), **claims})
+
+
+ALICE = scope("alice", tenant_id="acme")
+CAROL = scope("carol", tenant_id="globex")
+
+
+def statement(
+    sql: str,
+    *values: Any,
+    read_only: bool = False,
+    timeout: float = 30.0,
+    max_rows: int = 1000,
+) -> Statement:
+    """A statement that passed core's checks, with text parameters."""
+    return Statement(
+        sql=sql,
+        verb=leading_keyword(sql),
+        parameters=tuple(NULL if value is None else Parameter(Kind.TEXT, str(value)) for value in values),
+        read_only=read_only,
+        timeout=timeout,
+        max_rows=max_rows,
+    )
+
+
+def rows(result: ResultSet) -> list[tuple[Any, ...]]:
+    """The result by rows; its own form is by columns."""
+    return list(zip(*result.data, strict=True))
+
+
+class Watcher(Recorder):
+    """An observer that can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        super().__call__(event)
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns when the condition holds; it is looked at after each event."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def until(connection: asyncpg.Connection, sql: str, *arguments: Any) -> None:
+    """Returns when the query gives true."""
+    async with asyncio.timeout(PATIENCE):
+        while not await connection.fetchval(sql, *arguments):
+            pass
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A plain connection for the time of the block."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def running_pool(
+    dsn: str,
+    *,
+    clock: Clock | None = None,
+    observer: Watcher | None = None,
+    settings: ClaimSettings | None = None,
+    ready: bool = True,
+    **pool_settings: Any,
+) -> AsyncIterator[Pool]:
+    """A pool and its loop; entered when it is ready, or at once."""
+    observer = observer or Watcher()
+    chosen = settings or ClaimSettings()
+    pool = Pool(
+        PoolSettings(database_url=dsn, **pool_settings),
+        lambda connection: check_database(connection, chosen),
+        clock or SystemClock(),
+        observer,
+    )
+    loop = asyncio.create_task(pool.run())
+    try:
+        if ready:
+            await observer.until(lambda: pool.trouble is None)
+        yield pool
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+        await pool.close(PATIENCE)
+
+
+@asynccontextmanager
+async def running_backend(dsn: str, **options: Any) -> AsyncIterator[ClaimSettingsBackend]:
+    """A backend on a pool of its own."""
+    settings = options.setdefault("settings", ClaimSettings())
+    async with running_pool(dsn, **options) as pool:
+        yield ClaimSettingsBackend(pool, settings)
+
+
+async def query(
+    backend: ClaimSettingsBackend, who: Scope, sql: str, *values: Any, **options: Any
+) -> ResultSet:
+    """The result of one scoped statement."""
+    _, result = await backend.run(who, statement(sql, *values, **options), lambda result: None)
+    return result
+
+
+async def refusal(
+    backend: ClaimSettingsBackend, who: Scope, sql: str, *values: Any, **options: Any
+) -> UsherError:
+    """The error of one scoped statement, which shows none of the values that the tests send."""
+    with pytest.raises(UsherError) as refused:
+        await query(backend, who, sql, *values, **options)
+    assert CANARY not in f"{refused.value} {refused.value.metadata}"
+    # Nor does a traceback, which would print what the error was raised from.
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+    return refused.value
+
+
+async def no_lease(pool: Pool) -> UsherError:
+    """The error of a pool that lends nothing."""
+    with pytest.raises(UsherError) as refused:
+        async with pool.lease():
+            pass
+    return refused.value

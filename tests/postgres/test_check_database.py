@@ -1,0 +1,107 @@
+"""Whether a database is fit for scoped statements, and the remedy when it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sidecar.core.errors import Reason, SettingsError
+from sidecar.postgres.claim_settings import ClaimSettings, check_database
+from tests.postgres.scoped import (
+    ALICE,
+    Place,
+    as_role,
+    connected,
+    make_login,
+    query,
+    refusal,
+    rows,
+    running_backend,
+    set_up,
+)
+
+INSERT = "insert into notes select n, null, 'b' from generate_series(1, 50) as n returning id"
+
+
+async def verdict(dsn: str, **settings: Any) -> str | None:
+    async with connected(dsn) as connection:
+        return await check_database(connection, ClaimSettings(**settings))
+
+
+async def test_a_database_set_up_by_the_installer_is_fit(fresh_database_each_version: str) -> None:
+    own = await set_up(fresh_database_each_version)
+    assert await verdict(own.login) is None
+    async with running_backend(own.login) as backend:
+        assert rows(await query(backend, ALICE, "select id from users")) == [("alice",)]
+        cut = await query(backend, ALICE, INSERT, max_rows=2)
+        assert (cut.truncated, cut.command_tag) == (True, "INSERT 0 50")
+        assert (await refusal(backend, ALICE, "select 1; select 2")).reason is Reason.MULTIPLE_STATEMENTS
+        refused = await refusal(backend, ALICE, "insert into users values ('globex', 'm', 'm', 'm')")
+        assert refused.reason is Reason.ROW_LEVEL_SECURITY
+
+
+async def test_a_superuser_is_refused_unless_that_is_accepted(place: Place) -> None:
+    assert "superuser" in (await verdict(place.admin) or "")
+    assert await verdict(place.admin, allow_privileged_login=True) is None
+
+
+async def test_an_empty_database_is_unfit(fresh_database: str) -> None:
+    assert "usher db install" in (await verdict(fresh_database) or "")
+
+
+@pytest.mark.parametrize(
+    ("change", "undo", "complaint"),
+    [
+        (
+            "REVOKE authenticated FROM usher_stranger",
+            "SELECT",
+            "may not become the role authenticated",
+        ),
+        (
+            "GRANT authenticated TO usher_stranger WITH SET FALSE",  # since 16
+            "REVOKE authenticated FROM usher_stranger",
+            "may not become the role authenticated",
+        ),
+        (
+            "REVOKE USAGE ON SCHEMA auth FROM PUBLIC",
+            "GRANT USAGE ON SCHEMA auth TO PUBLIC",
+            "may not use the schema auth",
+        ),
+        ("ALTER ROLE authenticated BYPASSRLS", "ALTER ROLE authenticated NOBYPASSRLS", "no policy applies"),
+        ("ALTER ROLE usher_stranger BYPASSRLS", "ALTER ROLE usher_stranger NOBYPASSRLS", "may become"),
+        (
+            "CREATE ROLE usher_mighty BYPASSRLS; GRANT usher_mighty TO usher_stranger",
+            "DROP ROLE usher_mighty",
+            "may become",
+        ),
+        ("ALTER FUNCTION auth.user_id() RENAME TO whoever", "SELECT", "are missing"),
+    ],
+)
+async def test_what_makes_a_database_unfit_is_said(
+    own_place: Place, change: str, undo: str, complaint: str
+) -> None:
+    stranger = as_role(own_place.admin, "usher_stranger")
+    async with connected(own_place.admin) as admin:
+        await make_login(admin, "usher_stranger")
+        await admin.execute("GRANT authenticated TO usher_stranger")
+        assert await verdict(stranger) is None
+        await admin.execute(change)
+        try:
+            assert complaint in (await verdict(stranger) or "")
+        finally:
+            await admin.execute(undo)
+
+
+async def test_a_role_that_does_not_exist_is_said(place: Place) -> None:
+    assert "nosuchrole does not exist" in (await verdict(place.login, role="nosuchrole") or "")
+
+
+@pytest.mark.parametrize("role", ["", "none", "NONE"])
+def test_a_role_that_cannot_be_is_refused(role: str) -> None:
+    with pytest.raises(SettingsError, match="database_role"):
+        ClaimSettings(role=role).validate()
+
+
+def test_the_usual_settings_are_valid() -> None:
+    ClaimSettings().validate()
