@@ -1,0 +1,113 @@
+"""The parts of a sidecar, each built whole from those before it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidecar.config import Config
+from sidecar.core.clock import Clock
+from sidecar.core.events import DatabaseStateChanged, Event, Observer, SafetyWeakened
+from sidecar.core.health import Health
+from sidecar.core.issuer import Issuer
+from sidecar.core.keyring import SAFE_LEAD_SECONDS
+from sidecar.core.queries import ScopedQueries
+from sidecar.core.rotation import Rotator, first_ring
+from sidecar.core.signer import Signer
+from sidecar.postgres.claim_settings import ClaimSettingsBackend, check_database
+from sidecar.postgres.pool import Pool
+from sidecar.rpc.access import ACCESS, Listener
+from sidecar.rpc.calls import CallFactory
+from sidecar.rpc.key_service import KeyService
+from sidecar.rpc.query_service import QueryService
+from sidecar.rpc.server import RpcListener, handlers
+from sidecar.rpc.token_service import TokenService
+from sidecar.telemetry.logs import observe as log
+from sidecar.telemetry.metrics import Metrics
+from sidecar.web.discovery import Discovery
+from sidecar.web.probes import Probes
+from sidecar.web.server import HttpListener
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that runs. Built, but not started."""
+
+    calls: CallFactory
+    rotator: Rotator
+    pool: Pool
+    health: Health
+    observer: Observer
+    rpc: RpcListener
+    rpc_admin: RpcListener | None
+    public: HttpListener
+    admin: HttpListener
+
+
+async def build(config: Config, clock: Clock) -> Parts:
+    """The parts, the first keys made. Raises SettingsError for settings that cannot be served."""
+    metrics = Metrics(clock, ACCESS)
+    wake: list[Callable[[], None]] = []
+
+    def observe(event: Event) -> None:
+        metrics.observe(event)
+        log(event)
+        if isinstance(event, DatabaseStateChanged):
+            for listener in wake:
+                listener()
+
+    _say_what_weakens(config, observe)
+    rotation = config.rotation_settings
+    signer = Signer(await first_ring(rotation, clock, observe), rotation, config.issuer_url, clock, observe)
+    rotator = Rotator(signer, rotation, clock, observe)
+    pool = Pool(
+        config.pool_settings,
+        functools.partial(check_database, settings=config.claim_settings),
+        clock,
+        observe,
+    )
+    health = Health({"keys": signer.trouble, "database": lambda: pool.trouble}, clock)
+    wake.append(health.wake)
+    metrics.watch_keys(signer, rotation)
+    metrics.watch_pool(lambda: (pool.state.size, pool.state.in_use, pool.state.waiting))
+
+    issuer = Issuer(signer, config.issuer_settings, clock)
+    backend = ClaimSettingsBackend(pool, config.claim_settings)
+    queries = ScopedQueries(backend, config.query_settings, clock, observe)
+    calls = CallFactory(clock, observe, config.default_deadline)
+    every = handlers(
+        calls,
+        TokenService(issuer, signer),
+        QueryService(issuer, queries, config.max_message_bytes),
+        KeyService(signer, rotator, rotation, clock),
+    )
+    rpc = functools.partial(
+        RpcListener, every=every, max_message_bytes=config.max_message_bytes, reflection=config.reflection
+    )
+    discovery = Discovery(config.issuer_url, lambda: signer.published, observe)
+    probes = Probes(metrics.render, health.checks)
+    return Parts(
+        calls=calls,
+        rotator=rotator,
+        pool=pool,
+        health=health,
+        observer=observe,
+        rpc=rpc(Listener.DATA, config.grpc_address),
+        rpc_admin=rpc(Listener.ADMIN, config.grpc_admin_address) if config.grpc_admin_address else None,
+        public=HttpListener("http_address", config.http_address, discovery.answer, observe),
+        admin=HttpListener("admin_http_address", config.admin_http_address, probes.answer, observe),
+    )
+
+
+def _say_what_weakens(config: Config, observe: Observer) -> None:
+    for setting, consequence in config.weakened():
+        observe(SafetyWeakened(setting=setting, consequence=consequence))
+    if config.rotation_lead_time < SAFE_LEAD_SECONDS and not config.unsafe_rotation_timing:
+        observe(
+            SafetyWeakened(
+                setting="rotation_lead_time",
+                consequence=f"verifiers that cache keys for longer than {config.rotation_lead_time} s, as "
+                "Neon's hosted one is seen to do, refuse tokens after each rotation",
+            )
+        )

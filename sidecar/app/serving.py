@@ -1,0 +1,108 @@
+"""A sidecar from start to stop.
+
+Start: keys, then the ports; the database is connected in the background. Stop: not ready, no new calls, calls
+in flight end, then the public HTTP port (verifiers may fetch keys until the last call is done), tasks, pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidecar.app.parts import Parts, build
+from sidecar.config import Config
+from sidecar.core.clock import Clock
+from sidecar.core.events import Lifecycle
+from sidecar.core.health import Check
+from sidecar.rpc.server import KEY_SERVICE, QUERY_SERVICE, TOKEN_SERVICE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where a started sidecar listens."""
+
+    grpc: str
+    grpc_admin: str
+    http: str
+    admin_http: str
+
+
+async def serve(
+    config: Config, clock: Clock, stop: asyncio.Event, started: Callable[[Addresses], None]
+) -> None:
+    """Serves until `stop` is set, then drains. `started` is called once every port is open.
+
+    Raises SettingsError when an address cannot be had, and an ExceptionGroup when a task dies.
+    """
+    parts = await build(config, clock)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(parts.pool.close, config.drain_grace)
+        addresses = await _listen(parts, config, stack)
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(parts.rotator.run(), name="rotation"),
+                tasks.create_task(parts.pool.run(), name="pool"),
+                tasks.create_task(parts.health.watch(lambda checks: _publish(parts, checks)), name="health"),
+            ]
+            _say(parts, "started", _listening(addresses))
+            started(addresses)
+            await stop.wait()
+            await _drain(parts, config.drain_grace)
+            for task in running:
+                task.cancel()
+    _say(parts, "stopped")
+
+
+async def _listen(parts: Parts, config: Config, stack: contextlib.AsyncExitStack) -> Addresses:
+    """Opens the ports. The stack closes them in reverse, the public one last of all."""
+    http = await parts.public.start()
+    stack.push_async_callback(parts.public.stop, 1.0)
+    admin_http = await parts.admin.start()
+    stack.push_async_callback(parts.admin.stop, 1.0)
+    for listener in filter(None, (parts.rpc, parts.rpc_admin)):
+        await listener.start()
+        stack.push_async_callback(listener.stop, 0.0)
+    return Addresses(
+        grpc=parts.rpc.address,
+        grpc_admin=parts.rpc_admin.address if parts.rpc_admin else "",
+        http=http,
+        admin_http=admin_http,
+    )
+
+
+async def _publish(parts: Parts, checks: tuple[Check, ...]) -> None:
+    """Tells gRPC health: tokens need a key, queries the database as well."""
+    ok = {check.name: check.ok for check in checks}
+    states = {
+        TOKEN_SERVICE: ok["running"] and ok["keys"],
+        QUERY_SERVICE: ok["running"] and ok["keys"] and ok["database"],
+        KEY_SERVICE: ok["running"],
+        "": all(ok.values()),
+    }
+    for listener in filter(None, (parts.rpc, parts.rpc_admin)):
+        await listener.set_serving(states)
+    if states[""]:
+        _say(parts, "ready")
+
+
+async def _drain(parts: Parts, grace: float) -> None:
+    _say(parts, "draining", f"calls in flight have {grace:g} s")
+    parts.health.stop()
+    parts.calls.refuse_new()
+    await asyncio.gather(*(listener.stop(grace) for listener in filter(None, (parts.rpc, parts.rpc_admin))))
+
+
+def _listening(addresses: Addresses) -> str:
+    named = (
+        ("grpc", addresses.grpc),
+        ("grpc_admin", addresses.grpc_admin),
+        ("http", addresses.http),
+        ("admin_http", addresses.admin_http),
+    )
+    return " ".join(f"{name}={address}" for name, address in named if address)
+
+
+def _say(parts: Parts, phase: str, detail: str = "") -> None:
+    parts.observer(Lifecycle(phase=phase, detail=detail))
