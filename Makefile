@@ -61,6 +61,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 lock: $(STAMP) ## Renew the locked dependencies
 	@$(LOCK) --upgrade pyproject.toml -o deploy/lock/runtime.txt
 	@$(LOCK) --upgrade pyproject.toml --extra dev-db --group dev -o deploy/lock/dev.txt
+	@echo 'setuptools>=77' | $(LOCK) --upgrade - -o deploy/lock/build.txt
 
 clean: ## Remove everything that was built or installed here (the demo database included)
-	@rm -rf $(VENV) .usher proto/.cache .mypy_cache .ruff_cache .pytest_cache
+	@if [ -L .usher/elsewhere ]; then rm -rf "$$(readlink .usher/elsewhere)"; fi
+	@rm -rf $(VENV) .usher proto/.cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf clients/typescript/node_modules clients/java/target clients/rust/target clients/rust/Cargo.lock
