@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,8 +28,8 @@ MAX_DEPTH: Final = 16
 
 MAX_SUBJECT_LENGTH: Final = 255
 
-LARGEST_EXACT_INTEGER: Final = 2**53
-"""Beyond it, JSON readers that use doubles round (RFC 8259 section 6)."""
+LARGEST_EXACT_INTEGER: Final = 2**53 - 1
+"""Beyond it a double may stand for a neighbour that was meant (RFC 8259 section 6)."""
 
 # Printable ASCII that needs no escape in JSON: a verifier may compare names as raw text.
 _NAME = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]{1,128}\Z")
@@ -87,6 +87,12 @@ def check_subject(subject: str, path: str = "subject") -> None:
         raise invalid_field(path, "must not hold a NUL character; Postgres cannot store it")
 
 
+def check_audiences(audiences: Sequence[str], path: str = "audiences") -> None:
+    """Raises INVALID_FIELD for an audience that Postgres could not read as JSON text."""
+    if any("\0" in audience for audience in audiences):
+        raise invalid_field(path, "must not hold a NUL character; Postgres cannot store it")
+
+
 def custom_claims(raw: Mapping[str, Any], path: str = "claims") -> dict[str, Json]:
     """Checks custom claims and gives numbers back their JSON meaning: 7.0 becomes 7.
 
@@ -123,7 +129,7 @@ def _checked(value: Any, path: str, depth: int) -> Json:
         return value
     if depth > MAX_DEPTH:
         raise invalid_field(
-            path.split(".", 1)[0],
+            path,
             f"nested deeper than {MAX_DEPTH} levels; flatten it",
             Reason.CLAIMS_TOO_DEEP,
         )
@@ -144,7 +150,7 @@ def _exact_number(value: int | float, path: str) -> int | float:
     if abs(value) > LARGEST_EXACT_INTEGER:
         raise invalid_field(
             path,
-            "is an integer beyond 2^53, which JSON readers round; send it as text",
+            "is an integer of 2^53 or more, which JSON readers round; send it as text",
             Reason.CLAIM_NOT_EXACT,
         )
     return value

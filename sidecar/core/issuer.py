@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.core.claims import Claims, Json, check_subject, custom_claims, to_json
+from sidecar.core.claims import Claims, Json, check_audiences, check_subject, custom_claims, to_json
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, SettingsError, invalid_field
 from sidecar.core.signer import Issued, Signer
@@ -73,6 +73,7 @@ class Issuer:
         Raises UsherError: INVALID_FIELD, TTL_OUT_OF_RANGE or one of the CLAIM reasons.
         """
         check_subject(request.subject, f"{path}subject")
+        check_audiences(request.audiences)
         issued_at = int(self._clock.now())
         claims = Claims(
             issuer=self._settings.issuer,

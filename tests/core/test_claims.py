@@ -85,7 +85,18 @@ def test_numbers_come_back_as_a_json_reader_expects(sent: object, kept: str) -> 
 
 
 @pytest.mark.parametrize(
-    "number", [2.0**53 + 2, -(2.0**60), 1e300, float("nan"), float("inf"), float("-inf"), 2**53 + 1]
+    "number",
+    [
+        2.0**53,
+        -(2.0**53),
+        2.0**53 + 2,
+        -(2.0**60),
+        1e300,
+        float("nan"),
+        float("inf"),
+        float("-inf"),
+        2**53 + 1,
+    ],
 )
 def test_numbers_that_would_be_rounded_are_refused(number: float) -> None:
     assert refused({"n": number}).reason is Reason.CLAIM_NOT_EXACT

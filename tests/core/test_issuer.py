@@ -77,6 +77,7 @@ def test_lifetimes_that_are_granted(ttl: int) -> None:
 
 def test_bad_subjects_and_claims_name_their_field() -> None:
     assert reason(subject="") is Reason.INVALID_FIELD
+    assert reason(audiences=["app", "a\0b"]) is Reason.INVALID_FIELD
     assert reason(claims={"exp": 1}) is Reason.CLAIM_RESERVED
     assert reason(claims={"big": "x" * 9000}) is Reason.CLAIMS_TOO_LARGE
     with pytest.raises(UsherError) as caught:

@@ -36,7 +36,7 @@ const (
 	ErrorReason_ERROR_REASON_CLAIM_RESERVED ErrorReason = 3
 	// A claim name is not printable ASCII, or needs a JSON escape; Neon's proxy refuses such tokens.
 	ErrorReason_ERROR_REASON_CLAIM_NAME_INVALID ErrorReason = 4
-	// A claim number cannot be represented exactly (an integer beyond 2^53, NaN, infinity).
+	// A claim number cannot be represented exactly (an integer of 2^53 or more, NaN, infinity).
 	ErrorReason_ERROR_REASON_CLAIM_NOT_EXACT ErrorReason = 5
 	// The claims, or the token made from them, exceed the size limit.
 	ErrorReason_ERROR_REASON_CLAIMS_TOO_LARGE ErrorReason = 6

@@ -33,7 +33,7 @@ type IssueTokenRequest struct {
 	// none leaves the claim out.
 	Audiences []string `protobuf:"bytes,2,rep,name=audiences,proto3" json:"audiences,omitempty"`
 	// Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-	// 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+	// 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
 	Claims *structpb.Struct `protobuf:"bytes,3,opt,name=claims,proto3" json:"claims,omitempty"`
 	// The lifetime; absent means the server's default. Whole seconds, at least 1.
 	Ttl *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`

@@ -17,7 +17,7 @@ pub enum ErrorReason {
     ClaimReserved = 3,
     /// A claim name is not printable ASCII, or needs a JSON escape; Neon's proxy refuses such tokens.
     ClaimNameInvalid = 4,
-    /// A claim number cannot be represented exactly (an integer beyond 2^53, NaN, infinity).
+    /// A claim number cannot be represented exactly (an integer of 2^53 or more, NaN, infinity).
     ClaimNotExact = 5,
     /// The claims, or the token made from them, exceed the size limit.
     ClaimsTooLarge = 6,
@@ -747,7 +747,7 @@ pub struct IssueTokenRequest {
     #[prost(string, repeated, tag="2")]
     pub audiences: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-    /// 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+    /// 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
     #[prost(message, optional, tag="3")]
     pub claims: ::core::option::Option<::prost_types::Struct>,
     /// The lifetime; absent means the server's default. Whole seconds, at least 1.

@@ -51,7 +51,7 @@ export enum ErrorReason {
   CLAIM_NAME_INVALID = 4,
 
   /**
-   * A claim number cannot be represented exactly (an integer beyond 2^53, NaN, infinity).
+   * A claim number cannot be represented exactly (an integer of 2^53 or more, NaN, infinity).
    *
    * @generated from enum value: ERROR_REASON_CLAIM_NOT_EXACT = 5;
    */

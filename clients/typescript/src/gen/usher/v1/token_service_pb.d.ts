@@ -34,7 +34,7 @@ export declare type IssueTokenRequest = Message<"usher.v1.IssueTokenRequest"> & 
 
   /**
    * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-   * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+   * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
    *
    * @generated from field: google.protobuf.Struct claims = 3;
    */

@@ -55,7 +55,7 @@ public enum ErrorReason
   ERROR_REASON_CLAIM_NAME_INVALID(4),
   /**
    * <pre>
-   * A claim number cannot be represented exactly (an integer beyond 2^53, NaN, infinity).
+   * A claim number cannot be represented exactly (an integer of 2^53 or more, NaN, infinity).
    * </pre>
    *
    * <code>ERROR_REASON_CLAIM_NOT_EXACT = 5;</code>
@@ -487,7 +487,7 @@ public enum ErrorReason
   public static final int ERROR_REASON_CLAIM_NAME_INVALID_VALUE = 4;
   /**
    * <pre>
-   * A claim number cannot be represented exactly (an integer beyond 2^53, NaN, infinity).
+   * A claim number cannot be represented exactly (an integer of 2^53 or more, NaN, infinity).
    * </pre>
    *
    * <code>ERROR_REASON_CLAIM_NOT_EXACT = 5;</code>

@@ -165,7 +165,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-   * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+   * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
    * </pre>
    *
    * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -178,7 +178,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-   * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+   * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
    * </pre>
    *
    * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -191,7 +191,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-   * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+   * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
    * </pre>
    *
    * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -953,7 +953,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-     * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+     * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
      * </pre>
      *
      * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -965,7 +965,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-     * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+     * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
      * </pre>
      *
      * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -981,7 +981,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-     * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+     * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
      * </pre>
      *
      * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -1000,7 +1000,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-     * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+     * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
      * </pre>
      *
      * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -1019,7 +1019,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-     * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+     * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
      * </pre>
      *
      * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -1045,7 +1045,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-     * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+     * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
      * </pre>
      *
      * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -1063,7 +1063,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-     * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+     * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
      * </pre>
      *
      * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -1076,7 +1076,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-     * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+     * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
      * </pre>
      *
      * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -1092,7 +1092,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-     * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+     * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
      * </pre>
      *
      * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>

@@ -78,7 +78,7 @@ public interface IssueTokenRequestOrBuilder extends
   /**
    * <pre>
    * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-   * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+   * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
    * </pre>
    *
    * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -88,7 +88,7 @@ public interface IssueTokenRequestOrBuilder extends
   /**
    * <pre>
    * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-   * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+   * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
    * </pre>
    *
    * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>
@@ -98,7 +98,7 @@ public interface IssueTokenRequestOrBuilder extends
   /**
    * <pre>
    * Custom claims, such as tenant_id, role and permissions. Whole numbers stay whole numbers (7, not
-   * 7.0); an integer beyond 2^53 is refused because JSON readers would round it: send it as text.
+   * 7.0); an integer of 2^53 or more is refused because JSON readers round: send it as text.
    * </pre>
    *
    * <code>.google.protobuf.Struct claims = 3 [json_name = "claims"];</code>

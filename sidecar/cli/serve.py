@@ -1,0 +1,125 @@
+"""`usher serve` and `usher dev`: run the sidecar."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from sidecar.app import demo
+from sidecar.app.serving import Addresses, serve
+from sidecar.cli.options import add_settings, loaded
+from sidecar.config import Config
+from sidecar.core.clock import SystemClock
+from sidecar.core.errors import SettingsError
+from sidecar.telemetry.logs import configure
+
+_QUERY: Final = '"select * from users"'
+
+
+def add_to(verbs: Any) -> None:
+    """Adds the verbs."""
+    serving = verbs.add_parser("serve", help="run the sidecar on an existing database")
+    add_settings(serving)
+    serving.set_defaults(run=_serve)
+    dev = verbs.add_parser("dev", help="run the sidecar on an embedded PostgreSQL with the demo in it")
+    add_settings(dev)
+    dev.set_defaults(run=_dev)
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    config = loaded(chosen)
+    if not config.database_url:
+        raise SettingsError(
+            "database_url: name your database, best as USHER_DATABASE_URL; `usher dev` brings one of its own"
+        )
+    configure(config.log_format, config.log_level)
+    return asyncio.run(_until_signal(config, lambda addresses: None))
+
+
+def _dev(chosen: argparse.Namespace) -> int:
+    config = _dev_config(chosen)
+    if config.database_url:
+        raise SettingsError("database_url: `usher dev` brings its own database; use `usher serve` for yours")
+    configure(config.log_format, config.log_level)
+    return asyncio.run(_dev_until_signal(config))
+
+
+def _dev_config(chosen: argparse.Namespace) -> Config:
+    """The settings, with the admin socket in the data folder unless another address is given."""
+    data_dir = loaded(chosen).dev_data_dir
+    # As relative as the folder is: a socket's path has at most 108 bytes.
+    return loaded(chosen, grpc_admin_address=f"unix:{data_dir}/admin.sock")
+
+
+async def _dev_until_signal(config: Config) -> int:
+    stop = _stop_on_signals()
+    async with demo.database(config, _progress) as url:
+        if stop.is_set():
+            return 0
+        config = replace(config, database_url=url)
+        await serve(config, SystemClock(), stop, lambda addresses: print(_welcome(addresses), flush=True))
+    return 0
+
+
+async def _until_signal(config: Config, started: Callable[[Addresses], None]) -> int:
+    await serve(config, SystemClock(), _stop_on_signals(), started)
+    return 0
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event that the first SIGINT or SIGTERM sets; the second ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+def _progress(text: str) -> None:
+    print(f"usher: {text}", file=sys.stderr, flush=True)
+
+
+def _welcome(addresses: Addresses) -> str:
+    usher = _command()
+    at = "" if addresses.grpc == Config().grpc_address else f" --address {addresses.grpc}"
+    jwks = f"http://{addresses.http}/.well-known/jwks.json"
+    return f"""
+Usher is ready. Ctrl-C stops it and its database.
+
+  gRPC         {addresses.grpc}
+  public HTTP  http://{addresses.http}  (/.well-known/jwks.json, /.well-known/openid-configuration)
+  admin HTTP   http://{addresses.admin_http}  (/metrics, /livez, /readyz)
+
+  tenants      acme (users alice and bob), globex (users carol and dave)
+
+Paste these into a second terminal in this folder:
+
+  TOKEN=$({usher} token issue{at} --sub alice --claim tenant_id=acme)
+  {usher} token verify --jwks {jwks} "$TOKEN"
+  {usher} query{at} --token "$TOKEN" {_QUERY}
+  {usher} query{at} --sub carol --claim tenant_id=globex {_QUERY}
+"""
+
+
+def _command() -> str:
+    """How this command was called, as short as it can be pasted in this folder."""
+    called = sys.argv[0]
+    with contextlib.suppress(ValueError):
+        shorter = os.path.relpath(called)
+        if not shorter.startswith("..") and os.sep in shorter:
+            called = shorter
+    return shlex.quote(called)

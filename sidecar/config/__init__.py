@@ -1,0 +1,11 @@
+"""Settings: each declared once; environment, file, command line and docs derive from the declaration.
+
+Later sources win: default, settings file (TOML), environment (USHER_NAME), command line (--name). An unknown
+or misspelt name is an error with a suggestion, wherever it stands. Refuses to know how the parts are built.
+"""
+
+from sidecar.config.addresses import is_local
+from sidecar.config.settings import DECLARED, Config
+from sidecar.config.sources import load, suggestion
+
+__all__ = ["DECLARED", "Config", "is_local", "load", "suggestion"]

@@ -1,0 +1,209 @@
+"""Every setting, with its default, and the rules that bind them to each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Final
+
+from sidecar.config.addresses import is_local, is_wildcard
+from sidecar.config.declaring import (
+    Declared,
+    address,
+    duration,
+    folder,
+    integer,
+    one_of,
+    optional_address,
+    setting,
+    size,
+    switch,
+    tcp_address,
+    whole_seconds,
+)
+from sidecar.core.errors import SettingsError
+from sidecar.core.issuer import IssuerSettings
+from sidecar.core.keyring import RotationSettings
+from sidecar.core.keys import Algorithm
+from sidecar.core.queries import QuerySettings
+from sidecar.postgres.claim_settings import ClaimSettings
+from sidecar.postgres.pool import PoolSettings
+
+ADDRESSES: Final = ("grpc_address", "grpc_admin_address", "http_address", "admin_http_address")
+"""The settings that say where Usher listens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings, parsed and checked. Durations in seconds, sizes in bytes."""
+
+    grpc_address: str = setting("127.0.0.1:50051", "where TokenService and QueryService listen", address)
+    grpc_admin_address: str = setting(
+        "", "where KeyService listens; empty: it is not served", optional_address
+    )
+    http_address: str = setting(
+        "127.0.0.1:8080", "where the JWKS and issuer metadata are published", tcp_address
+    )
+    admin_http_address: str = setting(
+        "127.0.0.1:9090", "where /metrics, /livez and /readyz answer", tcp_address
+    )
+    allow_anonymous: bool = setting(
+        False,
+        "lets gRPC listen on an address that other machines reach",
+        switch,
+        weakens="anyone who reaches the gRPC port is served",
+    )
+    reflection: bool = setting(True, "answers gRPC server reflection", switch)
+
+    database_url: str = setting(
+        "", "the database: postgresql://user:password@host:5432/name", str, secret=True
+    )
+    database_role: str = setting("authenticated", "the role that scoped statements run as", str)
+    allow_privileged_login: bool = setting(
+        False,
+        "accepts a database login that is a superuser or has BYPASSRLS",
+        switch,
+        weakens="a statement may leave its scope and see every row",
+    )
+    show_database_messages: bool = setting(
+        False,
+        "adds Postgres' own message to errors",
+        switch,
+        weakens="error messages may hold values of rows and parameters",
+    )
+    pool_min_size: int = setting(1, "database connections kept open", integer)
+    pool_max_size: int = setting(10, "most database connections", integer)
+    pool_acquire_timeout: float = setting(5.0, "longest wait for a free connection", duration)
+    statement_timeout: float = setting(30.0, "longest run of a statement; also the default", duration)
+    default_max_rows: int = setting(1000, "rows returned when a query names no limit", integer)
+    max_rows: int = setting(10_000, "most rows a query may ask for", integer)
+    max_sql_bytes: int = setting(256 * 1024, "longest SQL text", size)
+
+    issuer: str = setting("", "the iss claim; empty: http:// and http_address", str)
+    algorithm: str = setting("ES256", "how tokens are signed: ES256 or RS256", one_of("ES256", "RS256"))
+    rsa_bits: int = setting(2048, "size of RS256 keys: 2048, 3072 or 4096", integer)
+    token_ttl: int = setting(300, "lifetime of a token when none is asked for", whole_seconds)
+    max_token_ttl: int = setting(3600, "longest lifetime of a token", whole_seconds)
+    rotation_period: int = setting(86_400, "how long a key signs", whole_seconds)
+    rotation_lead_time: int = setting(3900, "how long a key is published before it signs", whole_seconds)
+    unsafe_rotation_timing: bool = setting(
+        False,
+        "accepts a rotation faster than verifiers' caches, for tests",
+        switch,
+        weakens="verifiers with cached keys may refuse valid tokens",
+    )
+
+    default_deadline: float = setting(15.0, "deadline of a call that comes without one", duration)
+    max_message_bytes: int = setting(4 * 1024**2, "largest gRPC message, either way", size)
+    drain_grace: float = setting(10.0, "how long a stop waits for calls in flight", duration)
+    log_format: str = setting("auto", "auto, text or json", one_of("auto", "text", "json"))
+    log_level: str = setting(
+        "info", "debug, info, warning or error", one_of("debug", "info", "warning", "error")
+    )
+
+    dev_data_dir: str = setting(".usher", "usher dev: where the embedded PostgreSQL keeps its data", folder)
+    dev_postgres_port: int = setting(0, "usher dev: port of the embedded PostgreSQL; 0: a free one", integer)
+
+    def validate(self) -> None:
+        """Raises SettingsError for settings that break a guarantee or contradict each other."""
+        for name in ("grpc_address", "grpc_admin_address"):
+            if not self.allow_anonymous and not is_local(getattr(self, name)):
+                raise SettingsError(
+                    f"{name}: {getattr(self, name)} can be reached from other machines, and callers are not "
+                    "authenticated; listen on 127.0.0.1 or unix:/path, or set allow_anonymous to accept it"
+                )
+        addresses = [getattr(self, name) for name in ADDRESSES]
+        fixed = [address for address in addresses if address and not address.endswith(":0")]
+        if len(set(fixed)) < len(fixed):
+            raise SettingsError(f"{', '.join(ADDRESSES)} must all be different")
+        if self.dev_postgres_port > 65535:
+            raise SettingsError("dev_postgres_port must be a port, 0 to 65535")
+        if self.default_deadline <= 0 or self.drain_grace < 0 or self.pool_acquire_timeout <= 0:
+            raise SettingsError(
+                "default_deadline and pool_acquire_timeout must be positive, drain_grace not negative"
+            )
+        if not 64 * 1024 <= self.max_message_bytes <= 512 * 1024**2:
+            raise SettingsError("max_message_bytes must lie between 64KiB and 512MiB")
+        # `usher serve` needs a URL, `usher dev` brings its own; the rest must hold in any case.
+        dataclasses.replace(
+            self.pool_settings, database_url=self.database_url or "postgresql://localhost/usher"
+        ).validate()
+        if not self.issuer and is_wildcard(self.http_address):
+            raise SettingsError(
+                f"issuer: {self.http_address} is no address that a verifier could ask; set issuer to the "
+                "public URL under which the JWKS is reached"
+            )
+        self.issuer_settings.validate()
+        self.rotation_settings.validate()
+        self.query_settings.validate()
+        self.claim_settings.validate()
+
+    @property
+    def issuer_url(self) -> str:
+        """The issuer, derived from the public address when none is set."""
+        return self.issuer or f"http://{self.http_address}"
+
+    @property
+    def issuer_settings(self) -> IssuerSettings:
+        """The issuer's share."""
+        return IssuerSettings(issuer=self.issuer_url, default_ttl=self.token_ttl, max_ttl=self.max_token_ttl)
+
+    @property
+    def rotation_settings(self) -> RotationSettings:
+        """The key ring's share."""
+        return RotationSettings(
+            algorithm=Algorithm(self.algorithm),
+            rsa_bits=self.rsa_bits,
+            period=self.rotation_period,
+            lead_time=self.rotation_lead_time,
+            max_token_ttl=self.max_token_ttl,
+            unsafe_timing=self.unsafe_rotation_timing,
+        )
+
+    @property
+    def query_settings(self) -> QuerySettings:
+        """The queries' share."""
+        return QuerySettings(
+            statement_timeout=self.statement_timeout,
+            default_max_rows=self.default_max_rows,
+            max_rows=self.max_rows,
+            max_sql_bytes=self.max_sql_bytes,
+        )
+
+    @property
+    def pool_settings(self) -> PoolSettings:
+        """The pool's share."""
+        return PoolSettings(
+            database_url=self.database_url,
+            min_size=self.pool_min_size,
+            max_size=self.pool_max_size,
+            acquire_timeout=self.pool_acquire_timeout,
+        )
+
+    @property
+    def claim_settings(self) -> ClaimSettings:
+        """The database backend's share."""
+        return ClaimSettings(
+            role=self.database_role,
+            allow_privileged_login=self.allow_privileged_login,
+            show_database_messages=self.show_database_messages,
+        )
+
+    def weakened(self) -> list[tuple[str, str]]:
+        """The settings in force that weaken safety, each with its consequence."""
+        found = [
+            (name, declared.weakens)
+            for name, declared in DECLARED.items()
+            if declared.weakens and getattr(self, name)
+        ]
+        if not is_local(self.admin_http_address):
+            found.append(
+                ("admin_http_address", "anyone who reaches it sees metrics and the state of the sidecar")
+            )
+        return found
+
+
+DECLARED: Final[dict[str, Declared]] = {
+    field.name: field.metadata["declared"] for field in dataclasses.fields(Config)
+}
+"""Every setting by name."""

@@ -1,0 +1,73 @@
+"""Where settings come from: file, environment and command line."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from sidecar.config.settings import DECLARED, Config
+from sidecar.core.errors import SettingsError
+
+ENV_PREFIX: Final = "USHER_"
+RESERVED_ENV: Final = frozenset({"USHER_CONFIG", "USHER_ADMIN_DATABASE_URL"})
+"""Variables with the prefix that are not settings: the settings file, and what `usher db` connects to."""
+
+
+def load(
+    environment: Mapping[str, str], arguments: Mapping[str, str], file: Path | None, **defaults: Any
+) -> Config:
+    """The settings from all sources, checked; `defaults` replaces declared ones for a mode of use.
+
+    Raises SettingsError naming the source, the setting and the remedy; a secret's value is never repeated.
+    """
+    values: dict[str, Any] = dict(defaults)
+    if file is not None:
+        for name, value in _from_file(file).items():
+            values[name] = _parsed(name, value, f"{file}")
+    for variable, value in environment.items():
+        if variable.startswith(ENV_PREFIX) and variable not in RESERVED_ENV:
+            name = variable.removeprefix(ENV_PREFIX).lower()
+            # Test switches share the prefix; they are no settings.
+            if not name.startswith("test_"):
+                values[name] = _parsed(name, value, f"environment variable {variable}")
+    for name, value in arguments.items():
+        values[name] = _parsed(name, value, f"option --{name.replace('_', '-')}")
+    config = Config(**values)
+    config.validate()
+    return config
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is not TOML: {error}") from None
+    for name, value in table.items():
+        if name in DECLARED and not isinstance(value, str | bool | int | float):
+            raise SettingsError(f"{path}: {name} must be a text, a number, true or false")
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in table.items()
+    }
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What a misspelt name may have meant, as the end of a message; empty for no idea."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _parsed(name: str, value: str, source: str) -> Any:
+    declared = DECLARED.get(name)
+    if declared is None:
+        hint = suggestion(name, DECLARED) or "; `usher serve --help` lists them"
+        raise SettingsError(f"{source}: there is no setting {name}{hint}")
+    try:
+        return declared.parse(value)
+    except ValueError as error:
+        shown = "the value" if declared.secret else repr(value)
+        raise SettingsError(f"{source}: {shown} does not fit {name}; expected {error}") from None

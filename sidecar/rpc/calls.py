@@ -1,0 +1,116 @@
+"""What happens around every call: parse, deadline, errors, one event. Built once for a method."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from sidecar.core.clock import Clock
+from sidecar.core.errors import Reason, UsherError
+from sidecar.core.events import Observer, RpcFault, RpcFinished
+from sidecar.rpc.contract import request_parser
+from sidecar.rpc.status import CODES, Refusal
+
+M = TypeVar("M", bound=Message)
+
+Behaviour = Callable[[M], Awaitable[bytes]]
+"""A service method: a checked request in, the serialized response out."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_SLACK_SECONDS: Final = 0.1
+
+
+class CallFactory:
+    """Makes gRPC method handlers."""
+
+    def __init__(self, clock: Clock, observer: Observer, default_deadline: float) -> None:
+        self._clock = clock
+        self._observer = observer
+        self._default_deadline = default_deadline
+        self._refusing = False
+
+    def refuse_new(self) -> None:
+        """Refuses every call from now on, those already running excepted: the server is about to stop."""
+        self._refusing = True
+
+    def unary(
+        self, service: str, method: str, request_class: type[M], behaviour: Behaviour[M]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """The handler of one unary method. Bytes go in and out, so that malformed ones get our own error."""
+        parse = request_parser(request_class)
+        clock, observer, default_deadline = self._clock, self._observer, self._default_deadline
+
+        async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+            started = clock.monotonic()
+            request_id = _request_id(context)
+            deadline = asyncio.timeout(_remaining(context, default_deadline))
+            code, failed_with = "OK", None
+            try:
+                if self._refusing:
+                    raise UsherError(Reason.SHUTTING_DOWN, "the server is shutting down; retry on another")
+                async with deadline:
+                    return await behaviour(parse(data))
+            except UsherError as error:
+                failed_with = error
+            except asyncio.CancelledError:
+                # gRPC cancels the call as well when the caller's deadline passes, and sometimes comes first.
+                code, failed_with = "CANCELLED", _deadline_exceeded() if _is_past(context) else None
+                raise
+            except Exception as error:
+                if isinstance(error, TimeoutError) and deadline.expired():
+                    failed_with = _deadline_exceeded()
+                else:  # a fault of ours: the caller learns that, the log learns the rest
+                    observer(RpcFault(method=f"{service}/{method}", request_id=request_id, error=error))
+                    failed_with = UsherError(
+                        Reason.INTERNAL, f"an unexpected fault; the log has the cause under {request_id}"
+                    )
+            finally:
+                if failed_with is not None:
+                    code = CODES[failed_with.reason].name
+                observer(
+                    RpcFinished(
+                        service=service,
+                        method=method,
+                        code=code,
+                        reason=failed_with.reason.value if failed_with else "",
+                        blame=failed_with.blame.value if failed_with else "",
+                        seconds=clock.monotonic() - started,
+                        request_id=request_id,
+                    )
+                )
+            await context.abort_with_status(Refusal(failed_with, request_id))
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def _remaining(context: grpc.aio.ServicerContext[Any, Any], default: float) -> float:
+    """Seconds until the caller's deadline; the server's default when it set none."""
+    remaining = context.time_remaining()
+    return default if remaining is None else max(0.0, remaining)
+
+
+def _is_past(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
+    """Whether the caller's deadline has passed, or is about to: both sides count from different moments."""
+    remaining = context.time_remaining()
+    return remaining is not None and remaining < _SLACK_SECONDS
+
+
+def _deadline_exceeded() -> UsherError:
+    return UsherError(
+        Reason.DEADLINE_EXCEEDED, "the deadline passed before the call was done; it was cancelled"
+    )
+
+
+def _request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The caller's x-request-id when it is a plain one, else a new id: hostile text never reaches a log."""
+    for key, value in context.invocation_metadata() or ():
+        if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.match(value):
+            return value
+    return uuid.uuid4().hex

@@ -1,0 +1,91 @@
+"""Messages to core values and back, but for the values of rows (convert_values.py)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+from usher.v1 import query_service_pb2 as query
+from usher.v1 import values_pb2 as values
+
+from sidecar.core.errors import Reason, UsherError
+from sidecar.core.values import ResultSet
+from sidecar.rpc.convert_values import column_data
+
+
+def struct_to_dict(struct: Struct) -> dict[str, Any]:
+    """The JSON object in a Struct. Numbers are floats here; core.claims gives integers back."""
+    return {name: _value(value) for name, value in struct.fields.items()}
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return struct_to_dict(value.struct_value)
+    if kind == "list_value":
+        return [_value(item) for item in value.list_value.values]
+    if kind is None or kind == "null_value":
+        return None
+    return getattr(value, kind)
+
+
+def dict_to_struct(payload: Mapping[str, Any]) -> Struct:
+    """A JSON object as a Struct. Its integers are exact: core.claims admits none of 2^53 or more."""
+    struct = Struct()
+    struct.update(dict(payload))
+    return struct
+
+
+def seconds(duration: Duration) -> float:
+    """A Duration in seconds."""
+    return float(duration.seconds + duration.nanos / 1e9)
+
+
+def duration(length: float) -> Duration:
+    """Seconds as a Duration; both of its parts have the same sign (google/protobuf/duration.proto)."""
+    whole = math.trunc(length)
+    return Duration(seconds=whole, nanos=int((length - whole) * 1e9))
+
+
+def timestamp(moment: float) -> Timestamp:
+    """Seconds since 1970 as a Timestamp."""
+    whole = math.floor(moment)
+    # A moment just before a whole second may round up to it.
+    return Timestamp(seconds=whole, nanos=min(int((moment - whole) * 1e9), 999_999_999))
+
+
+def result_bytes(result: ResultSet, limit: int) -> bytes:
+    """The serialized RunScopedQueryResponse.
+
+    Raises RESULT_TOO_LARGE when it would exceed `limit` bytes, the largest message the server sends.
+    """
+    response = query.RunScopedQueryResponse(
+        columns=[
+            values.Column(
+                name=column.name,
+                type_name=column.type_name,
+                type_oid=column.type_oid,
+                kind=int(column.kind),  # type: ignore[arg-type]  # the numbers are equal
+                element_kind=int(column.element_kind or 0),  # type: ignore[arg-type]
+            )
+            for column in result.columns
+        ],
+        data=[column_data(column, data) for column, data in zip(result.columns, result.data, strict=True)],
+        row_count=result.row_count,
+        truncated=result.truncated,
+        command_tag=result.command_tag,
+        affected_rows=result.affected_rows,
+    )
+    encoded: bytes = response.SerializeToString()
+    if len(encoded) > limit:
+        raise UsherError(
+            Reason.RESULT_TOO_LARGE,
+            f"the result has {len(encoded)} bytes, the limit is {limit}; ask for fewer columns or rows "
+            "(options.max_rows), or page by key: WHERE id > $1 ORDER BY id LIMIT n",
+            {"size": str(len(encoded)), "limit": str(limit)},
+        )
+    return encoded

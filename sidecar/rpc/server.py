@@ -1,0 +1,197 @@
+"""The gRPC listeners: what is served where, and how they start, report health and stop."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Mapping
+from typing import Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from usher.v1 import key_service_pb2, query_service_pb2, token_service_pb2
+
+from sidecar.core.errors import SettingsError
+from sidecar.rpc.access import ACCESS, Listener
+from sidecar.rpc.calls import CallFactory
+from sidecar.rpc.key_service import KeyService
+from sidecar.rpc.query_service import QueryService
+from sidecar.rpc.token_service import TokenService
+
+Handlers = Mapping[str, Mapping[str, "grpc.RpcMethodHandler[bytes, bytes]"]]
+"""Method handlers by service and method name."""
+
+TOKEN_SERVICE: Final = "usher.v1.TokenService"
+QUERY_SERVICE: Final = "usher.v1.QueryService"
+KEY_SERVICE: Final = "usher.v1.KeyService"
+
+UNIX: Final = "unix:"
+"""What the address of a Unix socket starts with; a relative path is fine."""
+
+
+def handlers(calls: CallFactory, tokens: TokenService, queries: QueryService, keys: KeyService) -> Handlers:
+    """The handlers of every RPC of the contract."""
+    pb_token, pb_query, pb_key = token_service_pb2, query_service_pb2, key_service_pb2
+    return {
+        TOKEN_SERVICE: {
+            "IssueToken": calls.unary(
+                TOKEN_SERVICE, "IssueToken", pb_token.IssueTokenRequest, tokens.issue_token
+            ),
+            "VerifyToken": calls.unary(
+                TOKEN_SERVICE, "VerifyToken", pb_token.VerifyTokenRequest, tokens.verify_token
+            ),
+        },
+        QUERY_SERVICE: {
+            "RunScopedQuery": calls.unary(
+                QUERY_SERVICE, "RunScopedQuery", pb_query.RunScopedQueryRequest, queries.run_scoped_query
+            ),
+            "WhoAmI": calls.unary(QUERY_SERVICE, "WhoAmI", pb_query.WhoAmIRequest, queries.who_am_i),
+        },
+        KEY_SERVICE: {
+            "ListKeys": calls.unary(KEY_SERVICE, "ListKeys", pb_key.ListKeysRequest, keys.list_keys),
+            "RotateKeys": calls.unary(KEY_SERVICE, "RotateKeys", pb_key.RotateKeysRequest, keys.rotate_keys),
+            "RevokeKey": calls.unary(KEY_SERVICE, "RevokeKey", pb_key.RevokeKeyRequest, keys.revoke_key),
+        },
+    }
+
+
+class RpcListener:
+    """One gRPC address. `listener` chooses by the access table which RPCs it serves."""
+
+    def __init__(
+        self, listener: Listener, address: str, every: Handlers, *, max_message_bytes: int, reflection: bool
+    ) -> None:
+        self._listener = listener
+        self._address = address
+        self._max_message_bytes = max_message_bytes
+        self._reflection = reflection
+        self._handlers = {
+            service: {name: handler for name, handler in methods.items() if _served(listener, service, name)}
+            for service, methods in every.items()
+        }
+        self._health = HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self.address = address
+        """Where it listens, with the port that port 0 became."""
+
+    @property
+    def services(self) -> list[str]:
+        """The services of the contract that are served here."""
+        return [service for service, methods in self._handlers.items() if methods]
+
+    async def start(self) -> None:
+        """Listens; not healthy until set_serving says so. Raises SettingsError when the address is taken."""
+        server = grpc.aio.server(
+            options=(
+                # Two servers on one port would share its calls unseen.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", self._max_message_bytes),
+                # The server refuses a large result itself, with a better error than the transport's.
+                ("grpc.max_send_message_length", -1),
+            )
+        )
+        for service in self.services:
+            server.add_registered_method_handlers(service, dict(self._handlers[service]))
+            server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(service, dict(self._handlers[service])),)
+            )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if self._reflection:
+            health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+            reflection.enable_server_reflection(
+                [*self.services, health_name, reflection.SERVICE_NAME], server
+            )
+        await self.set_serving(dict.fromkeys(("", *self.services), False))
+        self.address = self._bind(server)
+        await server.start()
+        self._server = server
+
+    async def set_serving(self, states: Mapping[str, bool]) -> None:
+        """Publishes the health of services ("" is the whole server) by grpc.health.v1."""
+        for service, serving in states.items():
+            if service == "" or service in self.services:
+                await self._health.set(
+                    service,
+                    health_pb2.HealthCheckResponse.SERVING
+                    if serving
+                    else health_pb2.HealthCheckResponse.NOT_SERVING,
+                )
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new call, lets those in flight end for `grace` seconds, then cancels them.
+
+        May be called again, with less grace to be quicker. gRPC removes the file of a Unix socket.
+        """
+        server = self._server
+        if server is not None:
+            await self._health.enter_graceful_shutdown()
+            await server.stop(grace)
+            self._server = None
+
+    def _bind(self, server: grpc.aio.Server) -> str:
+        if self._address.startswith(UNIX):
+            self._check_socket(self._address.removeprefix(UNIX))
+        else:
+            self._check_port()
+        # A Unix socket is for this user alone. grpc creates the file, so the mask is set around the call.
+        mask = os.umask(0o177)
+        try:
+            port = server.add_insecure_port(self._address)
+        except RuntimeError:
+            port = 0
+        finally:
+            os.umask(mask)
+        if not port:
+            raise self._refused("is it an address of this machine, and free?")
+        if self._address.startswith(UNIX):
+            return self._address
+        return f"{self._address.rpartition(':')[0]}:{port}"
+
+    def _check_socket(self, path: str) -> None:
+        """Raises SettingsError unless the path is free: gRPC would take it from a process that listens."""
+        if not os.path.isdir(os.path.dirname(path) or "."):
+            raise self._refused("its folder does not exist; create it, for this user alone.")
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(path)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return  # nothing there, or what a process that is gone has left
+            except OSError:
+                pass
+        raise self._refused("another process listens there.")
+
+    def _check_port(self) -> None:
+        """Raises SettingsError when the port is taken on any address of the host.
+
+        gRPC is content with one: of `localhost`, half could belong to another process.
+        """
+        host, _, port = self._address.rpartition(":")
+        with contextlib.suppress(socket.gaierror):  # gRPC says it, too
+            for family, kind, _, _, address in socket.getaddrinfo(
+                host.strip("[]"), port, type=socket.SOCK_STREAM
+            ):
+                try:
+                    with socket.socket(family, kind) as probe:
+                        # As gRPC does: a port that a stopped process has just left is free.
+                        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        probe.bind(address)
+                except OSError as error:
+                    if error.errno == errno.EADDRINUSE:
+                        raise self._refused("the port is taken by another process.") from None
+
+    def _refused(self, cause: str) -> SettingsError:
+        setting = self._listener.value
+        return SettingsError(
+            f"{setting}: cannot listen on {self._address}; {cause} Choose another with "
+            f"--{setting.replace('_', '-')}"
+        )
+
+
+def _served(listener: Listener, service: str, method: str) -> bool:
+    return ACCESS[f"{service}/{method}"] is listener

@@ -1,0 +1,50 @@
+"""TokenService: issue and verify."""
+
+from __future__ import annotations
+
+from usher.v1 import token_service_pb2 as pb
+
+from sidecar.core.issuer import Issuer, TokenRequest
+from sidecar.core.signer import Signer
+from sidecar.rpc.convert import dict_to_struct, seconds, struct_to_dict, timestamp
+
+
+class TokenService:
+    """Methods of usher.v1.TokenService."""
+
+    def __init__(self, issuer: Issuer, signer: Signer) -> None:
+        self._issuer = issuer
+        self._signer = signer
+
+    async def issue_token(self, request: pb.IssueTokenRequest) -> bytes:
+        """Signs a token, or says what it would be."""
+        asked = TokenRequest(
+            subject=request.subject,
+            audiences=tuple(request.audiences),
+            claims=struct_to_dict(request.claims),
+            ttl=seconds(request.ttl) if request.HasField("ttl") else None,
+        )
+        issued = self._issuer.preview(asked) if request.validate_only else self._issuer.issue(asked)
+        return pb.IssueTokenResponse(
+            token=issued.compact,
+            kid=issued.kid,
+            alg=issued.alg,
+            jti=issued.claims.jti,
+            issue_time=timestamp(issued.claims.issued_at),
+            expire_time=timestamp(issued.claims.expires_at),
+            claims=dict_to_struct(issued.claims.payload()),
+        ).SerializeToString()
+
+    async def verify_token(self, request: pb.VerifyTokenRequest) -> bytes:
+        """Returns a token's claims, or raises why it is refused."""
+        verified = self._signer.verify(request.token, audience=request.audience or None)
+        claims = verified.claims
+        return pb.VerifyTokenResponse(
+            claims=dict_to_struct(claims),
+            subject=verified.subject,
+            kid=verified.kid,
+            alg=verified.alg,
+            jti=verified.jti,
+            issue_time=timestamp(verified.issued_at),
+            expire_time=timestamp(verified.expires_at),
+        ).SerializeToString()

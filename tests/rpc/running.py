@@ -1,0 +1,293 @@
+"""The room's parts on a real socket, with a backend that does what a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from usher.v1 import query_service_pb2, token_service_pb2, values_pb2
+
+from sidecar.core import keyring
+from sidecar.core.issuer import Issuer, IssuerSettings, Scope
+from sidecar.core.keyring import RotationSettings
+from sidecar.core.keys import Algorithm, generate
+from sidecar.core.queries import QuerySettings, ScopedQueries, SeenIdentity, Statement
+from sidecar.core.rotation import Rotator
+from sidecar.core.signer import Signer
+from sidecar.core.values import Column, Kind, ResultSet
+from sidecar.rpc.access import Listener
+from sidecar.rpc.calls import CallFactory
+from sidecar.rpc.convert import dict_to_struct
+from sidecar.rpc.key_service import KeyService
+from sidecar.rpc.query_service import QueryService
+from sidecar.rpc.server import Handlers, RpcListener, handlers
+from sidecar.rpc.token_service import TokenService
+from tests.fakes import START, FakeClock, Recorder
+
+M = TypeVar("M", bound=Message)
+Sealed = TypeVar("Sealed")
+
+ISSUER = "https://issuer.example"
+PATIENCE = 10.0
+MIB = 1024**2
+
+ISSUE = "usher.v1.TokenService/IssueToken"
+VERIFY = "usher.v1.TokenService/VerifyToken"
+RUN = "usher.v1.QueryService/RunScopedQuery"
+WHO_AM_I = "usher.v1.QueryService/WhoAmI"
+LIST_KEYS = "usher.v1.KeyService/ListKeys"
+ROTATE_KEYS = "usher.v1.KeyService/RotateKeys"
+REVOKE_KEY = "usher.v1.KeyService/RevokeKey"
+
+ID_COLUMN = Column(name="id", type_name="int8", type_oid=20, kind=Kind.INT)
+
+
+def integers(*ids: int) -> ResultSet:
+    """A result of one column."""
+    return ResultSet(
+        columns=(ID_COLUMN,),
+        data=(list(ids),),
+        row_count=len(ids),
+        truncated=False,
+        command_tag=f"SELECT {len(ids)}",
+        affected_rows=len(ids),
+    )
+
+
+class ScriptedBackend:
+    """Gives every statement the same end, at once or when `released` is set."""
+
+    kind = "scripted"
+
+    def __init__(self) -> None:
+        self.result = integers(1, 2, 3)
+        self.failure: BaseException | None = None
+        self.seen = SeenIdentity(
+            role="authenticated",
+            login_role="usher_app",
+            user_id="alice",
+            session='{"sub":"alice"}',
+            claims_age=1.5,
+            row_security_applies=True,
+            database="app",
+            server_version=180_004,
+        )
+        self.started = asyncio.Event()
+        self.released = asyncio.Event()
+        self.released.set()
+        self.cancelled = asyncio.Event()
+        self.scopes: list[Scope] = []
+        self.statements: list[Statement] = []
+        self.commits = 0
+
+    async def run(
+        self, scope: Scope, statement: Statement, seal: Callable[[ResultSet], Sealed]
+    ) -> tuple[Sealed, ResultSet]:
+        self.scopes.append(scope)
+        self.statements.append(statement)
+        self.started.set()
+        try:
+            await self.released.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if self.failure is not None:
+            raise self.failure
+        sealed = seal(self.result)
+        self.commits += 1
+        return sealed, self.result
+
+    async def who_am_i(self, scope: Scope) -> SeenIdentity:
+        self.scopes.append(scope)
+        if self.failure is not None:
+            raise self.failure
+        return self.seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A status as the caller sees it."""
+
+    code: str
+    message: str
+    reason: str = ""
+    domain: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    violations: Mapping[str, str] = field(default_factory=dict)
+    retry_after: float | None = None
+    wire_bytes: int = 0
+
+
+class Running:
+    """A listener that listens, its parts, and a client of it."""
+
+    def __init__(self, listener: RpcListener, calls: CallFactory, parts: Parts) -> None:
+        self.listener = listener
+        self.calls = calls
+        self.backend = parts.backend
+        self.clock = parts.clock
+        self.seen = parts.seen
+        self.signer = parts.signer
+        self.channel = grpc.aio.insecure_channel(
+            listener.address, options=(("grpc.max_receive_message_length", -1),)
+        )
+
+    def start(
+        self, method: str, request: Message | bytes, timeout: float | None = PATIENCE, **metadata: str
+    ) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
+        """Starts a call. Bytes are sent as they are."""
+        data = request if isinstance(request, bytes) else request.SerializeToString()
+        headers = tuple((key.replace("_", "-"), value) for key, value in metadata.items())
+        method_call: Any = self.channel.unary_unary(f"/{method}")
+        return method_call(data, timeout=timeout, metadata=headers)  # type: ignore[no-any-return]
+
+    async def answer(self, method: str, request: Message | bytes, response: type[M], **options: Any) -> M:
+        """The answer to a call that succeeds."""
+        return response.FromString(await self.start(method, request, **options))
+
+    async def refusal(self, method: str, request: Message | bytes, **options: Any) -> Refused:
+        """How a call is refused."""
+        try:
+            await self.start(method, request, **options)
+        except grpc.aio.AioRpcError as error:
+            return refused(error)
+        raise AssertionError("the call succeeded")
+
+    async def token(self, **claims: Any) -> str:
+        """A token of alice."""
+        answer = await self.answer(ISSUE, issue(**claims), token_service_pb2.IssueTokenResponse)
+        return answer.token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a listener serves."""
+
+    backend: ScriptedBackend
+    clock: FakeClock
+    seen: Recorder
+    signer: Signer
+    rotation: RotationSettings
+
+
+def refused(error: grpc.aio.AioRpcError) -> Refused:
+    """The status of an error, its details unpacked."""
+    found: dict[str, Any] = {}
+    wire = len((error.details() or "").encode())
+    for key, value in error.trailing_metadata() or ():
+        if key != "grpc-status-details-bin" or not isinstance(value, bytes):
+            continue
+        wire += len(value) * 4 // 3
+        status = status_pb2.Status.FromString(value)
+        assert (status.code, status.message) == (error.code().value[0], error.details())
+        for detail in status.details:
+            info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+            retry = error_details_pb2.RetryInfo()
+            if detail.Unpack(info):
+                assert "reason" not in found, "AIP-193 allows one ErrorInfo"
+                found |= {"reason": info.reason, "domain": info.domain, "metadata": dict(info.metadata)}
+            elif detail.Unpack(bad):
+                found["violations"] = {item.field: item.description for item in bad.field_violations}
+            elif detail.Unpack(retry):
+                found["retry_after"] = retry.retry_delay.ToTimedelta().total_seconds()
+    return Refused(code=error.code().name, message=error.details() or "", wire_bytes=wire, **found)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Lets everything go on until something holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    served: Listener = Listener.DATA,
+    address: str = "127.0.0.1:0",
+    *,
+    max_message_bytes: int = 4 * MIB,
+    default_deadline: float = PATIENCE,
+    change: Callable[[Handlers, CallFactory], Handlers] = lambda every, calls: every,
+) -> AsyncIterator[Running]:
+    """A started listener for the time of the block; `change` may put other handlers in."""
+    parts = new_parts()
+    calls, every = new_handlers(parts, max_message_bytes, default_deadline)
+    listener = RpcListener(
+        served, address, change(every, calls), max_message_bytes=max_message_bytes, reflection=True
+    )
+    await listener.start()
+    try:
+        there = Running(listener, calls, parts)
+        try:
+            yield there
+        finally:
+            await there.channel.close()
+    finally:
+        await listener.stop(0)
+
+
+def new_parts(now: float = START) -> Parts:
+    """A signer with two keys, and a backend."""
+    clock, seen, rotation = FakeClock(now), Recorder(), RotationSettings()
+    keys = [generate(Algorithm.ES256, 0) for _ in range(2)]
+    ring, _ = keyring.begin(keys[0], keys[1], clock.now())
+    return Parts(
+        backend=ScriptedBackend(),
+        clock=clock,
+        seen=seen,
+        signer=Signer(ring, rotation, ISSUER, clock, seen),
+        rotation=rotation,
+    )
+
+
+def new_handlers(
+    parts: Parts, max_message_bytes: int = 4 * MIB, default_deadline: float = PATIENCE
+) -> tuple[CallFactory, Handlers]:
+    """Every handler of the contract."""
+    clock, seen, signer = parts.clock, parts.seen, parts.signer
+    issuer = Issuer(signer, IssuerSettings(issuer=ISSUER), clock)
+    calls = CallFactory(clock, seen, default_deadline)
+    return calls, handlers(
+        calls,
+        TokenService(issuer, signer),
+        QueryService(issuer, ScopedQueries(parts.backend, QuerySettings(), clock, seen), max_message_bytes),
+        KeyService(signer, Rotator(signer, parts.rotation, clock, seen), parts.rotation, clock),
+    )
+
+
+def issue(
+    subject: str = "alice", *, audiences: Sequence[str] = (), **claims: Any
+) -> token_service_pb2.IssueTokenRequest:
+    """A request for a token."""
+    return token_service_pb2.IssueTokenRequest(
+        subject=subject, audiences=audiences, claims=dict_to_struct(claims)
+    )
+
+
+def run(
+    sql: str = "select id from things",
+    *parameters: values_pb2.Value,
+    scope: query_service_pb2.Scope | None = None,
+    **options: Any,
+) -> query_service_pb2.RunScopedQueryRequest:
+    """A request to run SQL as alice."""
+    return query_service_pb2.RunScopedQueryRequest(
+        scope=scope if scope is not None else principal(),
+        sql=sql,
+        parameters=parameters,
+        options=query_service_pb2.QueryOptions(**options),
+    )
+
+
+def principal(subject: str = "alice", **claims: Any) -> query_service_pb2.Scope:
+    """The scope of a subject named directly."""
+    return query_service_pb2.Scope(
+        principal=query_service_pb2.Principal(subject=subject, claims=dict_to_struct(claims))
+    )
