@@ -11,15 +11,18 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sidecar.app import demo
-from sidecar.app.serving import Addresses, serve
 from sidecar.cli.options import add_settings, loaded
 from sidecar.config import Config
 from sidecar.core.clock import SystemClock
 from sidecar.core.errors import SettingsError
 from sidecar.telemetry.logs import configure
+
+if TYPE_CHECKING:
+    from sidecar.app.serving import Addresses
+
+# sidecar.app is imported by the functions that serve: it takes longer than all of a client verb's work.
 
 _QUERY: Final = '"select * from users"'
 
@@ -60,6 +63,9 @@ def _dev_config(chosen: argparse.Namespace) -> Config:
 
 
 async def _dev_until_signal(config: Config) -> int:
+    from sidecar.app import demo
+    from sidecar.app.serving import serve
+
     stop = _stop_on_signals()
     async with demo.database(config, _progress) as url:
         if stop.is_set():
@@ -70,6 +76,8 @@ async def _dev_until_signal(config: Config) -> int:
 
 
 async def _until_signal(config: Config, started: Callable[[Addresses], None]) -> int:
+    from sidecar.app.serving import serve
+
     await serve(config, SystemClock(), _stop_on_signals(), started)
     return 0
 

@@ -32,6 +32,8 @@ KEY_SERVICE: Final = "usher.v1.KeyService"
 
 UNIX: Final = "unix:"
 """What the address of a Unix socket starts with; a relative path is fine."""
+LONGEST_SOCKET_PATH: Final = 100
+"""Bytes: macOS takes 103, Linux 107."""
 
 
 def handlers(calls: CallFactory, tokens: TokenService, queries: QueryService, keys: KeyService) -> Handlers:
@@ -154,6 +156,8 @@ class RpcListener:
 
     def _check_socket(self, path: str) -> None:
         """Raises SettingsError unless the path is free: gRPC would take it from a process that listens."""
+        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+            raise self._refused(f"a socket's path has at most {LONGEST_SOCKET_PATH} bytes.")
         if not os.path.isdir(os.path.dirname(path) or "."):
             raise self._refused("its folder does not exist; create it, for this user alone.")
         with socket.socket(socket.AF_UNIX) as probe:
