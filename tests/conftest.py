@@ -11,8 +11,6 @@ from sidecar.embedded.server import EmbeddedPostgres
 from tests.processes import Process, running
 from tests.servers import VERSIONS, Servers
 
-LOGIN = "usher_test"
-
 
 @pytest.fixture(scope="session")
 def postgres_servers() -> Iterator[Servers]:
@@ -50,27 +48,19 @@ def fresh_database_each_version(request: pytest.FixtureRequest, postgres_servers
 
 
 @pytest.fixture(scope="session")
-def sidecar_login(postgres_servers: Servers) -> str:
-    """A login role without any privilege of its own, as `usher serve` should have; its name and password."""
-    postgres_servers.make_login(LOGIN)
-    return LOGIN
-
-
-@pytest.fixture(scope="session")
-def demo_url(postgres_servers: Servers, sidecar_login: str) -> Iterator[str]:
-    """The login's address of a database with the SQL side and the demo; tests leave its rows as they are."""
+def demo(postgres_servers: Servers) -> Iterator[dict[str, str]]:
+    """The settings of a sidecar on a database with the demo; tests leave its rows as they are."""
     with postgres_servers.database() as dsn:
-        postgres_servers.install_demo(dsn, sidecar_login)
-        yield postgres_servers[DEFAULT_VERSION].dsn(sidecar_login, dsn.rsplit("/", 1)[1])
+        yield postgres_servers.install_demo(dsn)
 
 
 @pytest.fixture(scope="session")
-def live_sidecar(demo_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def live_sidecar(demo: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """`usher serve` on the demo, for every test that does not stop or change it."""
     socket = tmp_path_factory.mktemp("live") / "admin.sock"
     with running(
         "serve",
-        database_url=demo_url,
+        **demo,
         grpc_admin_address=f"unix:{socket}",
         issuer="https://issuer.example",
         log_level="debug",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Coroutine, Iterator
@@ -19,6 +20,11 @@ from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer
 
 T = TypeVar("T")
+
+LOGINS = "usher_test"
+COUNT = 24
+"""More than the sidecars that run at once have connections."""
+PASSWORD = "of-all-test-logins"
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 VERSIONS = tuple(sorted({*INSTALLS, *({15} if (DEBIAN / "postgres").exists() else ())}))
@@ -72,18 +78,9 @@ class Servers:
         finally:
             self._execute(version, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
-    def make_login(self, role: str, version: int = DEFAULT_VERSION) -> None:
-        """Makes a login without privileges, with the password that the server's folder keeps for it."""
-        password = self[version].password(role)
-        self._execute(version, f"CREATE ROLE {role} LOGIN NOINHERIT PASSWORD '{password}'")
-
-    def install_demo(self, dsn: str, login: str) -> None:
-        """Installs the SQL side, for this login, and the demo."""
-        self.run(_install_demo(dsn, login))
-
-    def login_dsn(self, login: str, dsn: str, version: int = DEFAULT_VERSION) -> str:
-        """The login's address of the database that `dsn` is the superuser's of."""
-        return self[version].dsn(login, dsn.rsplit("/", 1)[1])
+    def install_demo(self, dsn: str) -> dict[str, str]:
+        """Installs the SQL side and the demo; returns the settings of a sidecar on it."""
+        return self.run(_install_demo(dsn))
 
     def execute(self, dsn: str, script: str) -> None:
         """Runs a script."""
@@ -111,14 +108,6 @@ class Servers:
             shutil.rmtree(server.home, ignore_errors=True)
             shutil.rmtree(folder, ignore_errors=True)
 
-    @contextmanager
-    def demo_on(self, server: EmbeddedPostgres, login: str = "usher_spare") -> Iterator[str]:
-        """The login's address of the demo on a spare server."""
-        dsn = server.superuser_dsn("postgres")
-        self.execute(dsn, f"CREATE ROLE {login} LOGIN NOINHERIT PASSWORD '{server.password(login)}'")
-        self.install_demo(dsn, login)
-        yield server.dsn(login, "postgres")
-
     def close(self) -> None:
         """Stops all servers and removes their files."""
         for version, server in self._servers.items():
@@ -141,10 +130,17 @@ async def _execute(dsn: str, script: str) -> None:
         await connection.close()
 
 
-async def _install_demo(dsn: str, login: str) -> None:
+async def _install_demo(dsn: str) -> dict[str, str]:
     connection = await installer.connect(dsn)
     try:
-        await installer.install(connection, login)
+        await installer.install(connection)
+        await installer.make_logins(connection, LOGINS, COUNT, password=PASSWORD)
         await connection.execute(installer.demo_script())
+        key = await installer.add_key(connection)
     finally:
         await connection.close()
+    return {
+        "database_url": re.sub(r"//[^@]*@", f"//{LOGINS}:{PASSWORD}@", dsn),
+        "database_logins": str(COUNT),
+        "claim_key": key,
+    }

@@ -213,8 +213,10 @@ def test_every_switch_that_weakens_is_off_and_says_its_consequence() -> None:
     assert weakening == {
         "allow_anonymous",
         "allow_privileged_login",
+        "shared_login",
         "show_database_messages",
         "unsafe_rotation_timing",
+        "unsigned_claims",
     }
     config = loaded(arguments=dict.fromkeys(weakening, "true"))
     assert dict(config.weakened()) == {name: DECLARED[name].weakens for name in weakening}
@@ -231,6 +233,9 @@ def test_every_switch_that_weakens_is_off_and_says_its_consequence() -> None:
         ({"grpc_admin_address": "127.0.0.1:9090"}, "must all be different"),
         ({"dev_postgres_port": "65536"}, "dev_postgres_port"),
         ({"pool_min_size": "11"}, "pool_min_size"),
+        ({"claim_key": "k1:beef"}, "claim_key"),
+        ({"database_logins": "9"}, "pool_max_size must not exceed database_logins"),
+        ({"database_pooling": "transaction"}, "shared_login"),
         ({"pool_max_size": "0", "pool_min_size": "0"}, "pool_max_size"),
         ({"pool_max_size": "1001"}, "pool_max_size"),
         ({"database_url": "mysql://db/app"}, "database_url"),
@@ -335,7 +340,10 @@ def test_the_shares_of_the_defaults_are_the_rooms_own_defaults() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert [name for name, declared in DECLARED.items() if not declared.help] == []
-    assert [name for name, declared in DECLARED.items() if declared.secret] == ["database_url"]
+    assert [name for name, declared in DECLARED.items() if declared.secret] == [
+        "database_url",
+        "claim_key",
+    ]
 
 
 def test_the_documented_defaults_are_the_real_ones() -> None:
@@ -344,3 +352,13 @@ def test_the_documented_defaults_are_the_real_ones() -> None:
     assert {name: DECLARED[name].parse(default) for name, default in rows.items() if name in DECLARED} == {
         field.name: field.default for field in dataclasses.fields(Config)
     }
+
+
+def test_a_claim_key_may_lie_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("k1:" + "0b" * 32 + "\n")
+    assert loaded(arguments={"claim_key_file": str(path)}).claim_key == "k1:" + "0b" * 32
+    both = refusal(arguments={"claim_key_file": str(path), "claim_key": "k1:" + "0c" * 32})
+    assert "give one of them" in both
+    assert "0c0c" not in both
+    assert "cannot be read" in refusal(arguments={"claim_key_file": str(tmp_path / "none")})

@@ -15,8 +15,9 @@ from sidecar.core.keyring import SAFE_LEAD_SECONDS
 from sidecar.core.queries import ScopedQueries
 from sidecar.core.rotation import Rotator, first_ring
 from sidecar.core.signer import Signer
-from sidecar.postgres.claim_settings import ClaimSettingsBackend, check_database
+from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pool
+from sidecar.postgres.signed_claims import SignedClaimsBackend, check_database
 from sidecar.rpc.access import ACCESS, Listener
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.key_service import KeyService
@@ -61,9 +62,10 @@ async def build(config: Config, clock: Clock) -> Parts:
     rotation = config.rotation_settings
     signer = Signer(await first_ring(rotation, clock, observe), rotation, config.issuer_url, clock, observe)
     rotator = Rotator(signer, rotation, clock, observe)
+    key = ClaimKey.parse(config.claim_key)
     pool = Pool(
         config.pool_settings,
-        functools.partial(check_database, settings=config.claim_settings),
+        functools.partial(check_database, settings=config.claim_settings, key=key),
         clock,
         observe,
     )
@@ -73,7 +75,7 @@ async def build(config: Config, clock: Clock) -> Parts:
     metrics.watch_pool(lambda: (pool.state.size, pool.state.in_use, pool.state.waiting))
 
     issuer = Issuer(signer, config.issuer_settings, clock)
-    backend = ClaimSettingsBackend(pool, config.claim_settings)
+    backend = SignedClaimsBackend(pool, config.claim_settings, key, config.pool_settings.pooling)
     queries = ScopedQueries(backend, config.query_settings, clock, observe)
     calls = CallFactory(clock, observe, config.default_deadline)
     every = handlers(

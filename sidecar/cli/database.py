@@ -6,9 +6,12 @@ import argparse
 import asyncio
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
+from sidecar.cli.remote import Failed
 from sidecar.core.errors import SettingsError
 from sidecar.postgres import installer
+from sidecar.postgres.logins import check_prefix, login_name
 
 
 def add_to(verbs: Any) -> None:
@@ -23,12 +26,25 @@ def add_to(verbs: Any) -> None:
     install.add_argument(
         "--login-role", metavar="ROLE", help="an existing login that may run scoped statements"
     )
+    install.add_argument(
+        "--logins", type=int, metavar="N", help="make N logins for the sidecar, and its first claim key"
+    )
+    install.add_argument(
+        "--login-prefix",
+        default="usher",
+        metavar="NAME",
+        help="the logins are NAME_1 to NAME_N (default: usher)",
+    )
+    install.add_argument(
+        "--reset-password", action="store_true", help="give logins that exist a new password"
+    )
     install.set_defaults(run=_install)
     version = actions.add_parser("version", help="show which version a database has")
     version.set_defaults(run=_version)
     uninstall = actions.add_parser("uninstall", help="remove what install made, but for the roles")
     uninstall.set_defaults(run=_uninstall)
-    for action in (install, version, uninstall):
+    keys = _add_keys_to(actions)
+    for action in (install, version, uninstall, *keys):
         action.add_argument(
             "--database-url",
             default=os.environ.get("USHER_ADMIN_DATABASE_URL", ""),
@@ -37,16 +53,66 @@ def add_to(verbs: Any) -> None:
         )
 
 
+def _add_keys_to(actions: Any) -> list[argparse.ArgumentParser]:
+    parser = actions.add_parser("key", help="the keys that make claims believed; several are valid at once")
+    verbs = parser.add_subparsers(dest="key_action", metavar="ACTION", required=True)
+    add = verbs.add_parser("add", help="make a key and print it, this once")
+    add.set_defaults(run=_add_key)
+    listing = verbs.add_parser("list", help="show the ids of all keys")
+    listing.set_defaults(run=_list_keys)
+    remove = verbs.add_parser("remove", help="take a key away: a sidecar that uses it is refused at once")
+    remove.add_argument("id", help="the part of claim_key before the colon")
+    remove.set_defaults(run=_remove_key)
+    return [add, listing, remove]
+
+
 def _install(chosen: argparse.Namespace) -> int:
     if chosen.print:
         print(installer.printable(chosen.login_role), end="")
         return 0
-    steps = asyncio.run(
-        _with_connection(chosen, lambda connection: installer.install(connection, chosen.login_role))
-    )
-    for step in steps:
+    if chosen.logins is not None:
+        check_prefix(chosen.login_prefix, chosen.logins)
+    return int(asyncio.run(_with_connection(chosen, lambda connection: _install_on(connection, chosen))))
+
+
+async def _install_on(connection: Any, chosen: argparse.Namespace) -> int:
+    for step in await installer.install(connection, chosen.login_role):
         print(f"installed step {step.version}: {step.name}")
     print("the database is up to date")
+    if chosen.logins is None:
+        return 0
+    prefix, count = chosen.login_prefix, chosen.logins
+    if not chosen.reset_password and await installer.has_login(connection, login_name(prefix, 1)):
+        raise Failed(
+            f"the login {login_name(prefix, 1)} exists; --reset-password gives all of them a new password"
+        )
+    password = await installer.make_logins(connection, prefix, count)
+    url = urlsplit(chosen.database_url)
+    host = url.netloc.rpartition("@")[2]
+    print("\nThe sidecar's settings; the secrets are shown this once:\n")
+    print(f"USHER_DATABASE_URL=postgresql://{prefix}:{password}@{host}{url.path}")
+    print(f"USHER_DATABASE_LOGINS={count}")
+    print(f"USHER_CLAIM_KEY={await installer.add_key(connection)}")
+    return 0
+
+
+def _add_key(chosen: argparse.Namespace) -> int:
+    print(asyncio.run(_with_connection(chosen, installer.add_key)))
+    return 0
+
+
+def _list_keys(chosen: argparse.Namespace) -> int:
+    for key_id, made in asyncio.run(_with_connection(chosen, installer.keys)):
+        print(f"{key_id}  made {made:%Y-%m-%d %H:%M:%S %Z}")
+    return 0
+
+
+def _remove_key(chosen: argparse.Namespace) -> int:
+    if not asyncio.run(
+        _with_connection(chosen, lambda connection: installer.remove_key(connection, chosen.id))
+    ):
+        raise Failed(f"there is no key {chosen.id}; `usher db key list` shows all")
+    print(f"removed {chosen.id}")
     return 0
 
 

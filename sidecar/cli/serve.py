@@ -43,6 +43,10 @@ def _serve(chosen: argparse.Namespace) -> int:
         raise SettingsError(
             "database_url: name your database, best as USHER_DATABASE_URL; `usher dev` brings one of its own"
         )
+    if not config.claim_key:
+        raise SettingsError(
+            "claim_key: give what `usher db install --logins` printed, as USHER_CLAIM_KEY or in a file"
+        )
     configure(config.log_format, config.log_level)
     return asyncio.run(_until_signal(config, lambda addresses: None))
 
@@ -67,10 +71,10 @@ async def _dev_until_signal(config: Config) -> int:
     from sidecar.app.serving import serve
 
     stop = _stop_on_signals()
-    async with demo.database(config, _progress) as url:
+    async with demo.database(config, _progress) as made:
         if stop.is_set():
             return 0
-        config = replace(config, database_url=url)
+        config = replace(config, database_url=made.url, database_logins=made.logins, claim_key=made.claim_key)
         await serve(config, SystemClock(), stop, lambda addresses: print(_welcome(addresses), flush=True))
     return 0
 

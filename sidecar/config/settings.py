@@ -26,8 +26,9 @@ from sidecar.core.issuer import IssuerSettings
 from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm
 from sidecar.core.queries import QuerySettings
-from sidecar.postgres.claim_settings import ClaimSettings
-from sidecar.postgres.pool import PoolSettings
+from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.pool import Pooling, PoolSettings
+from sidecar.postgres.signed_claims import ClaimSettings
 
 ADDRESSES: Final = ("grpc_address", "grpc_admin_address", "http_address", "admin_http_address")
 """The settings that say where Usher listens."""
@@ -58,7 +59,33 @@ class Config:
     database_url: str = setting(
         "", "the database: postgresql://user:password@host:5432/name", str, secret=True
     )
+    database_logins: int = setting(
+        0,
+        "how many logins the database has for Usher, named after the user in database_url; 0: that user",
+        integer,
+    )
+    claim_key: str = setting(
+        "", "what makes claims believed, as `usher db install --logins` printed it", str, secret=True
+    )
+    claim_key_file: str = setting("", "a file that holds claim_key", str)
+    database_pooling: str = setting(
+        "direct",
+        "direct, or transaction for a PgBouncer in transaction mode, which needs shared_login",
+        one_of("direct", "transaction"),
+    )
     database_role: str = setting("authenticated", "the role that scoped statements run as", str)
+    shared_login: bool = setting(
+        False,
+        "accepts a database login that several sessions share",
+        switch,
+        weakens="users may read and cancel one another's running statements",
+    )
+    unsigned_claims: bool = setting(
+        False,
+        "accepts the functions of pg_session_jwt, which believe claims without a tag",
+        switch,
+        weakens="any SQL may make itself another user",
+    )
     allow_privileged_login: bool = setting(
         False,
         "accepts a database login that is a superuser or has BYPASSRLS",
@@ -133,6 +160,16 @@ class Config:
                 f"issuer: {self.http_address} is no address that a verifier could ask; set issuer to the "
                 "public URL under which the JWKS is reached"
             )
+        if self.claim_key:
+            ClaimKey.parse(self.claim_key)
+        if self.database_logins and self.pool_max_size > self.database_logins:
+            raise SettingsError(
+                "pool_max_size must not exceed database_logins: each connection needs its own"
+            )
+        if self.database_pooling == "transaction" and not self.shared_login:
+            raise SettingsError(
+                "database_pooling=transaction needs shared_login: all sessions of a pooler are one login's"
+            )
         self.issuer_settings.validate()
         self.rotation_settings.validate()
         self.query_settings.validate()
@@ -178,6 +215,8 @@ class Config:
             min_size=self.pool_min_size,
             max_size=self.pool_max_size,
             acquire_timeout=self.pool_acquire_timeout,
+            logins=self.database_logins,
+            pooling=Pooling(self.database_pooling),
         )
 
     @property
@@ -186,6 +225,8 @@ class Config:
         return ClaimSettings(
             role=self.database_role,
             allow_privileged_login=self.allow_privileged_login,
+            shared_login=self.shared_login,
+            unsigned_claims=self.unsigned_claims,
             show_database_messages=self.show_database_messages,
         )
 

@@ -35,9 +35,21 @@ def load(
                 values[name] = _parsed(name, value, f"environment variable {variable}")
     for name, value in arguments.items():
         values[name] = _parsed(name, value, f"option --{name.replace('_', '-')}")
+    if path := values.get("claim_key_file"):
+        if values.get("claim_key"):
+            raise SettingsError("claim_key and claim_key_file: give one of them")
+        values["claim_key"] = _text_of("claim_key_file", Path(path))
     config = Config(**values)
     config.validate()
     return config
+
+
+def _text_of(name: str, path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise SettingsError(f"{name}: {path} cannot be read ({reason})") from None
 
 
 def _from_file(path: Path) -> dict[str, str]:

@@ -40,6 +40,7 @@ _REMEDY: Final[dict[Reason, str]] = {
     Reason.READ_ONLY: "the statement writes, but options.read_only is set",
     Reason.ROW_LEVEL_SECURITY: "a row-level security policy refuses this row for the scope's claims",
     Reason.INSUFFICIENT_PRIVILEGE: "the scope's role lacks a privilege that the statement needs",
+    Reason.CLAIMS_TAMPERED: "the statement changed or removed the claims or the role of its own scope",
     Reason.UNIQUE_VIOLATION: "a row with this key exists already",
     Reason.FOREIGN_KEY_VIOLATION: "the row refers to one that does not exist, or is still referred to",
     Reason.NOT_NULL_VIOLATION: "a column that must have a value got none",
@@ -83,6 +84,8 @@ _BY_STATE: Final[dict[str, Reason]] = {
     "42P08": Reason.PARAMETER_TYPE,
     "42P18": Reason.PARAMETER_TYPE,
     "55P03": Reason.LOCK_NOT_AVAILABLE,
+    # Our own, raised by usher.claims().
+    "US001": Reason.CLAIMS_TAMPERED,
     # Somebody cancelled the statement; a timeout of ours is told apart by the caller of `translate`.
     "57014": Reason.DATABASE_ERROR,
 }

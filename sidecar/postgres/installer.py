@@ -6,7 +6,9 @@ run again over itself.
 
 from __future__ import annotations
 
+import datetime
 import re
+import secrets
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
@@ -15,6 +17,7 @@ import asyncpg
 
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble, translate
+from sidecar.postgres.logins import MARKER, logins_script
 from sidecar.postgres.pool import check_database_url
 
 _PROLOGUE: Final = """
@@ -119,11 +122,14 @@ async def installed_version(connection: asyncpg.Connection[Any]) -> int:
         raise translate(error, show_message=True) from None
 
 
-async def install(connection: asyncpg.Connection[Any], login_role: str | None = None) -> list[Script]:
+async def install(
+    connection: asyncpg.Connection[Any], login_role: str | None = None, *, up_to: int | None = None
+) -> list[Script]:
     """Brings the database to the newest version; returns the steps that were due, none when it has all.
 
-    `login_role` is an existing login that may then run scoped statements. The connection's user needs
-    CREATEROLE and CREATE on the database. Raises UsherError or SettingsError; nothing is changed then.
+    `login_role` is an existing login that may then run scoped statements; `up_to` the last step to take. The
+    connection's user needs CREATEROLE and CREATE on the database. Raises UsherError or SettingsError; nothing
+    is changed then.
     """
     grants = None if login_role is None else _grants(login_role)
     try:
@@ -133,7 +139,8 @@ async def install(connection: asyncpg.Connection[Any], login_role: str | None = 
             version = await _known_version(connection)
             if await connection.fetchval(_FUNCTIONS_MISSING):
                 version = 0
-            due = [script for script in scripts() if script.version > version]
+            last = up_to or scripts()[-1].version
+            due = [script for script in scripts() if version < script.version <= last]
             for script in due:
                 await connection.execute(script.up)
                 await connection.execute(_record(script))
@@ -142,6 +149,57 @@ async def install(connection: asyncpg.Connection[Any], login_role: str | None = 
             return due
     except DRIVER_ERRORS as error:
         raise translate(error, show_message=True) from None
+
+
+async def make_logins(
+    connection: asyncpg.Connection[Any], prefix: str, count: int, *, password: str | None = None
+) -> str:
+    """Makes `count` logins for the sidecar with one password, and returns it: a new one when None.
+
+    Logins that exist get it as well. Raises UsherError or SettingsError; nothing is changed then.
+    """
+    chosen = password or secrets.token_urlsafe(24)
+    script = logins_script(prefix, count, chosen)
+    try:
+        async with connection.transaction():
+            await connection.execute(script)
+    except DRIVER_ERRORS as error:
+        raise translate(error, show_message=True) from None
+    return chosen
+
+
+async def has_login(connection: asyncpg.Connection[Any], name: str) -> bool:
+    """Whether the server has this login. Raises UsherError."""
+    try:
+        return bool(await connection.fetchval("SELECT pg_catalog.to_regrole($1) IS NOT NULL", name))
+    except DRIVER_ERRORS as error:
+        raise translate(error, show_message=True) from None
+
+
+async def add_key(connection: asyncpg.Connection[Any]) -> str:
+    """Makes a key for claims, valid beside those that are there, and returns it. Raises UsherError."""
+    try:
+        return str(await connection.fetchval("SELECT usher.new_claim_key()"))
+    except DRIVER_ERRORS as error:
+        raise translate(error, show_message=True) from None
+
+
+async def keys(connection: asyncpg.Connection[Any]) -> list[tuple[str, datetime.datetime]]:
+    """The ids of the keys for claims and when they were made, oldest first. Raises UsherError."""
+    try:
+        found = await connection.fetch("SELECT id, created_at FROM usher.claim_key ORDER BY created_at, id")
+    except DRIVER_ERRORS as error:
+        raise translate(error, show_message=True) from None
+    return [(row["id"], row["created_at"]) for row in found]
+
+
+async def remove_key(connection: asyncpg.Connection[Any], key_id: str) -> bool:
+    """Takes a key for claims away, at once; False when there is none with this id. Raises UsherError."""
+    try:
+        tag = await connection.execute("DELETE FROM usher.claim_key WHERE id = $1", key_id)
+    except DRIVER_ERRORS as error:
+        raise translate(error, show_message=True) from None
+    return bool(tag != "DELETE 0")
 
 
 async def uninstall(connection: asyncpg.Connection[Any]) -> list[Script]:
@@ -185,4 +243,4 @@ def _grants(login_role: str) -> str:
     if not 1 <= len(login_role.encode()) <= 63 or not login_role.isprintable():
         raise SettingsError("login role: 1 to 63 bytes of printable characters")
     quoted = login_role.replace('"', '""')
-    return f'GRANT authenticated, anonymous TO "{quoted}";'
+    return f'GRANT authenticated, anonymous, {MARKER} TO "{quoted}";'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import logging
 import random
 import re
@@ -19,6 +20,7 @@ from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged, Observer
 from sidecar.postgres.codecs import TypedConnection
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
+from sidecar.postgres.logins import connector
 
 # It would log failed reconnects with addresses and login names; `Pool.trouble` says them without.
 logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
@@ -46,11 +48,32 @@ CLOSE ALL;
 UNLISTEN *;
 SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed({seed});
 DISCARD TEMP;
-DISCARD SEQUENCES
+DISCARD SEQUENCES;
+DISCARD PLANS
 """
 """Everything a statement may leave behind in a session. The order matters: RESET SESSION AUTHORIZATION sets
-the role, RESET ALL restores search_path before a function is called by name. DISCARD ALL would also drop the
-prepared statements that asyncpg relies on."""
+the role, RESET ALL restores search_path before a function is called by name. Functions keep plans, with the
+value of whatever is marked IMMUTABLE, by mistake or not. DISCARD ALL would also drop the prepared statements
+that asyncpg relies on."""
+
+
+class Pooling(enum.StrEnum):
+    """Who shares a session of Postgres."""
+
+    DIRECT = "direct"
+    """The sidecar alone; a session is scrubbed before it is lent again."""
+    TRANSACTION = "transaction"
+    """PgBouncer in transaction mode: a session is scrubbed at the head of each transaction (see `head`)."""
+
+
+def head(pooling: Pooling, *, read_only: bool) -> str:
+    """What begins a transaction."""
+    if pooling is Pooling.DIRECT:
+        return "BEGIN READ ONLY" if read_only else "BEGIN"
+    settings = "".join(f"SET LOCAL {name} = '{value}'; " for name, value in SESSION_SETTINGS.items())
+    # DISCARD TEMP writes; a transaction may become read-only later, not the other way.
+    return f"BEGIN; {_scrub_now()}; {settings}{'SET TRANSACTION READ ONLY' if read_only else ''}"
+
 
 _PROBE_SECONDS: Final = 5.0
 _FIRST_RETRY_SECONDS: Final = 0.5
@@ -69,6 +92,9 @@ class PoolSettings:
     acquire_timeout: float = 5.0
     """Longest wait for a free connection before a query is refused as POOL_EXHAUSTED."""
     connect_timeout: float = 5.0
+    logins: int = 0
+    """How many logins there are, named after the URL's user: usher_1, usher_2, ...; 0: the user itself."""
+    pooling: Pooling = Pooling.DIRECT
 
     def validate(self) -> None:
         """Raises SettingsError for sizes that contradict each other or a URL that is none."""
@@ -243,14 +269,19 @@ class Pool:
         return UsherError(Reason.DATABASE_NOT_INSTALLED, trouble) if trouble else None
 
     async def _open(self) -> asyncpg.Pool:
+        options: dict[str, Any] = {"reset": _scrub, "server_settings": SESSION_SETTINGS}
+        if self._settings.pooling is Pooling.TRANSACTION:
+            # Outside of a transaction each message may reach another session.
+            options = {"reset": _leave, "statement_cache_size": 0}
+        if self._settings.logins:
+            options["connect"] = connector(self._settings.database_url, self._settings.logins)
         return await asyncpg.create_pool(
             self._settings.database_url,
             min_size=self._settings.min_size,
             max_size=self._settings.max_size,
             timeout=self._settings.connect_timeout,
             connection_class=TypedConnection,
-            reset=_scrub,
-            server_settings=SESSION_SETTINGS,
+            **options,
         )
 
     def _is_busy(self, pool: asyncpg.Pool) -> bool:
@@ -273,4 +304,12 @@ class Pool:
 
 async def _scrub(connection: asyncpg.Connection[Any]) -> None:
     # asyncpg calls this instead of its own reset, which leaves temporary tables, sequences and the role.
-    await connection.execute(SCRUB.format(seed=_RANDOM.uniform(-1, 1)))
+    await connection.execute(_scrub_now())
+
+
+async def _leave(connection: asyncpg.Connection[Any]) -> None:
+    """The next transaction scrubs."""
+
+
+def _scrub_now() -> str:
+    return SCRUB.format(seed=_RANDOM.uniform(-1, 1))

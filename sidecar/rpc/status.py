@@ -65,6 +65,7 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.CHECK_VIOLATION: _PRECONDITION,
     Reason.CONSTRAINT_VIOLATION: _PRECONDITION,
     Reason.RAISED_BY_DATABASE: _PRECONDITION,
+    Reason.CLAIMS_TAMPERED: _DENIED,
     Reason.SERIALIZATION_FAILURE: grpc.StatusCode.ABORTED,
     Reason.DEADLOCK: grpc.StatusCode.ABORTED,
     Reason.LOCK_NOT_AVAILABLE: grpc.StatusCode.ABORTED,

@@ -60,3 +60,33 @@ def test_install_look_and_remove(usher: Usher, fresh_database: str, monkeypatch:
     assert removed.code == 0
     assert "removed step 1: " in removed.out
     assert usher("db", "version").out.startswith("installed 0,")
+
+
+def test_install_makes_logins_and_a_key_and_prints_a_sidecars_settings(
+    usher: Usher, fresh_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USHER_ADMIN_DATABASE_URL", fresh_database)
+    done = usher("db", "install", "--logins", "2", "--login-prefix", "usher_cli")
+    assert (done.code, done.err) == (0, "")
+    printed = dict(line.split("=", 1) for line in done.out.splitlines() if line.startswith("USHER_"))
+    assert printed["USHER_DATABASE_LOGINS"] == "2"
+    assert printed["USHER_DATABASE_URL"].startswith("postgresql://usher_cli:")
+    assert printed["USHER_DATABASE_URL"].endswith(fresh_database.rpartition("@")[2])
+    key_id = printed["USHER_CLAIM_KEY"].partition(":")[0]
+    assert usher("db", "key", "list").out.startswith(f"{key_id}  made ")
+
+    again = usher("db", "install", "--logins", "2", "--login-prefix", "usher_cli")
+    assert (again.code, "--reset-password" in again.err) == (1, True)
+    reset = usher("db", "install", "--logins", "3", "--login-prefix", "usher_cli", "--reset-password")
+    assert reset.code == 0
+    assert printed["USHER_DATABASE_URL"] not in reset.out
+
+    added = usher("db", "key", "add").out.strip()
+    assert usher("db", "key", "remove", key_id).out == f"removed {key_id}\n"
+    assert usher("db", "key", "remove", key_id).code == 1
+    assert added.partition(":")[0] in usher("db", "key", "list").out
+
+
+def test_logins_that_cannot_be_are_refused_before_anything_is_done(usher: Usher) -> None:
+    done = usher("db", "install", "--logins", "0", "--database-url", "postgresql://owner@127.0.0.1:1/app")
+    assert (done.code, "1 to 1000" in done.err) == (2, True)

@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 
 from sidecar.core.values import Parameter
-from sidecar.postgres.claim_settings import ClaimSettings, ClaimSettingsBackend
 from sidecar.postgres.codecs import Prepared, TypedConnection, prepare
 from sidecar.postgres.parameters import bind
 from sidecar.postgres.pool import Pool
+from sidecar.postgres.signed_claims import SignedClaimsBackend
 from sidecar.postgres.values import columnar
-from tests.postgres.scoped import Place, connected, running_pool, set_up
+from tests.postgres.scoped import SHARED, Place, connected, key_of, running_pool, set_up
 from tests.servers import Servers
 
 # What the text forms in these tests depend on; the pool sets the same.
@@ -88,9 +88,9 @@ async def pool(place: Place) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def backend(pool: Pool) -> ClaimSettingsBackend:
+async def backend(pool: Pool, place: Place) -> SignedClaimsBackend:
     """The backend on that one connection."""
-    return ClaimSettingsBackend(pool, ClaimSettings())
+    return SignedClaimsBackend(pool, SHARED, key_of(place.admin))
 
 
 @pytest.fixture

@@ -20,13 +20,16 @@ from sidecar.core.queries import Statement
 from sidecar.core.sql import leading_keyword
 from sidecar.core.values import NULL, Kind, Parameter, ResultSet
 from sidecar.postgres import installer
-from sidecar.postgres.claim_settings import ClaimSettings, ClaimSettingsBackend, check_database
+from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pool, PoolSettings
+from sidecar.postgres.signed_claims import ClaimSettings, SignedClaimsBackend, check_database
 from tests.fakes import START, Recorder
 
 LOGIN = "usher_test_login"
 CANARY = "s3cret"
 """A value that no error may show."""
+SHARED = ClaimSettings(shared_login=True)
+"""Most tests log in as one user, for simplicity."""
 PATIENCE = 20.0
 """Seconds after which a test gives up; nothing waits that long when it passes."""
 
@@ -39,6 +42,11 @@ CREATE TABLE hidden (secret text);
 CREATE SEQUENCE pool_numbers;
 GRANT USAGE ON pool_numbers TO PUBLIC;
 """
+
+
+KEYS: dict[str, ClaimKey] = {}
+"""The claim key of each database that was set up, by the database's name."""
+UNKNOWN_KEY = ClaimKey(id="none", secret=bytes(32))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +63,7 @@ async def set_up(admin: str, *, demo: bool = True) -> Place:
     try:
         await make_login(connection, LOGIN)
         await installer.install(connection, LOGIN)
+        await make_key(connection, admin)
         if demo:
             await connection.execute(installer.demo_script())
             await connection.execute(MORE_TABLES)
@@ -67,6 +76,21 @@ async def make_login(connection: asyncpg.Connection, name: str, attributes: str 
     """A login with its own name as the password; left as it is when it exists."""
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", name):
         await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}' {attributes}")
+
+
+async def make_key(connection: asyncpg.Connection, dsn: str) -> ClaimKey:
+    """A claim key of the database, for pools on it."""
+    key = KEYS[database_of(dsn)] = ClaimKey.parse(await installer.add_key(connection))
+    return key
+
+
+def key_of(dsn: str) -> ClaimKey:
+    """The claim key of a database; one that it does not know when it has none."""
+    return KEYS.get(database_of(dsn), UNKNOWN_KEY)
+
+
+def database_of(dsn: str) -> str:
+    return dsn.rpartition("/")[2]
 
 
 def as_role(dsn: str, name: str) -> str:
@@ -154,10 +178,10 @@ async def running_pool(
 ) -> AsyncIterator[Pool]:
     """A pool and its loop; entered when it is ready, or at once."""
     observer = observer or Watcher()
-    chosen = settings or ClaimSettings()
+    chosen = settings or SHARED
     pool = Pool(
         PoolSettings(database_url=dsn, **pool_settings),
-        lambda connection: check_database(connection, chosen),
+        lambda connection: check_database(connection, chosen, key_of(dsn)),
         clock or SystemClock(),
         observer,
     )
@@ -173,15 +197,15 @@ async def running_pool(
 
 
 @asynccontextmanager
-async def running_backend(dsn: str, **options: Any) -> AsyncIterator[ClaimSettingsBackend]:
+async def running_backend(dsn: str, **options: Any) -> AsyncIterator[SignedClaimsBackend]:
     """A backend on a pool of its own."""
-    settings = options.setdefault("settings", ClaimSettings())
+    settings = options.setdefault("settings", SHARED)
     async with running_pool(dsn, **options) as pool:
-        yield ClaimSettingsBackend(pool, settings)
+        yield SignedClaimsBackend(pool, settings, key_of(dsn))
 
 
 async def query(
-    backend: ClaimSettingsBackend, who: Scope, sql: str, *values: Any, **options: Any
+    backend: SignedClaimsBackend, who: Scope, sql: str, *values: Any, **options: Any
 ) -> ResultSet:
     """The result of one scoped statement."""
     _, result = await backend.run(who, statement(sql, *values, **options), lambda result: None)
@@ -189,7 +213,7 @@ async def query(
 
 
 async def refusal(
-    backend: ClaimSettingsBackend, who: Scope, sql: str, *values: Any, **options: Any
+    backend: SignedClaimsBackend, who: Scope, sql: str, *values: Any, **options: Any
 ) -> UsherError:
     """The error of one scoped statement, which shows none of the values that the tests send."""
     with pytest.raises(UsherError) as refused:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from sidecar.core.errors import Reason, SettingsError
-from sidecar.postgres.claim_settings import ClaimSettings, check_database
+from sidecar.postgres import installer
+from sidecar.postgres.signed_claims import ClaimSettings, check_database
 from tests.postgres.scoped import (
     ALICE,
     Place,
     as_role,
     connected,
+    key_of,
     make_login,
     query,
     refusal,
@@ -26,7 +29,8 @@ INSERT = "insert into notes select n, null, 'b' from generate_series(1, 50) as n
 
 async def verdict(dsn: str, **settings: Any) -> str | None:
     async with connected(dsn) as connection:
-        return await check_database(connection, ClaimSettings(**settings))
+        chosen = ClaimSettings(**({"shared_login": True} | settings))
+        return await check_database(connection, chosen, key_of(dsn))
 
 
 async def test_a_database_set_up_by_the_installer_is_fit(fresh_database_each_version: str) -> None:
@@ -39,6 +43,18 @@ async def test_a_database_set_up_by_the_installer_is_fit(fresh_database_each_ver
         assert (await refusal(backend, ALICE, "select 1; select 2")).reason is Reason.MULTIPLE_STATEMENTS
         refused = await refusal(backend, ALICE, "insert into users values ('globex', 'm', 'm', 'm')")
         assert refused.reason is Reason.ROW_LEVEL_SECURITY
+
+
+async def test_a_login_that_sessions_share_is_refused_unless_that_is_accepted(place: Place) -> None:
+    assert "shared_login" in (await verdict(place.login, shared_login=False) or "")
+    assert await verdict(place.login) is None
+
+
+async def test_logins_of_the_installer_are_nobodys_but_their_sessions(own_place: Place) -> None:
+    async with connected(own_place.admin) as admin:
+        password = await installer.make_logins(admin, "usher_own", 2)
+    dsn = re.sub(r"//[^@]*@", f"//usher_own_1:{password}@", own_place.admin)
+    assert await verdict(dsn, shared_login=False) is None
 
 
 async def test_a_superuser_is_refused_unless_that_is_accepted(place: Place) -> None:
@@ -76,6 +92,9 @@ async def test_an_empty_database_is_unfit(fresh_database: str) -> None:
             "may become",
         ),
         ("ALTER FUNCTION auth.user_id() RENAME TO whoever", "SELECT", "are missing"),
+        ("ALTER FUNCTION usher.claims() RENAME TO whoever", "SELECT", "usher.claims() is missing"),
+        ("REVOKE usher_login FROM usher_stranger", "SELECT", "no member of usher_login"),
+        ("DELETE FROM usher.claim_key", "SELECT", "does not know claim_key"),
     ],
 )
 async def test_what_makes_a_database_unfit_is_said(
@@ -84,7 +103,7 @@ async def test_what_makes_a_database_unfit_is_said(
     stranger = as_role(own_place.admin, "usher_stranger")
     async with connected(own_place.admin) as admin:
         await make_login(admin, "usher_stranger")
-        await admin.execute("GRANT authenticated TO usher_stranger")
+        await admin.execute("GRANT authenticated, usher_login TO usher_stranger")
         assert await verdict(stranger) is None
         await admin.execute(change)
         try:

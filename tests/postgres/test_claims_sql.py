@@ -40,7 +40,7 @@ async def test_the_functions_give_what_pg_session_jwt_gives_without_a_key(
     fresh_database_each_version: str,
 ) -> None:
     async with connected(fresh_database_each_version) as admin:
-        await installer.install(admin)
+        await installer.install(admin, up_to=1)
         for claims, session, user_id, uid in CLAIMS:
             if claims is not None:
                 await admin.execute("SELECT set_config('request.jwt.claims', $1, false)", claims)
@@ -60,7 +60,7 @@ async def test_anybody_may_ask(fresh_database: str) -> None:
 
 async def test_no_search_path_leads_the_functions_astray(fresh_database_each_version: str) -> None:
     async with connected(fresh_database_each_version) as admin:
-        await installer.install(admin)
+        await installer.install(admin, up_to=1)
         await admin.execute(
             """
             CREATE SCHEMA evil;
@@ -89,7 +89,7 @@ POLICIES = (
 async def test_policies_work_in_parallel_plans(fresh_database_each_version: str) -> None:
     """Before 16 auth.session() needs a subtransaction, which a parallel plan refuses even in its leader."""
     async with connected(fresh_database_each_version) as admin:
-        await installer.install(admin)
+        await installer.install(admin, up_to=1)
         newer = admin.get_server_version().major >= 16
         await admin.execute(
             """

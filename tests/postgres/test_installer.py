@@ -13,8 +13,22 @@ import pytest
 
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.postgres import installer
-from sidecar.postgres.claim_settings import ClaimSettings, check_database
-from tests.postgres.scoped import ALICE, as_role, connected, make_login, query, rows, running_backend, until
+from sidecar.postgres.signed_claims import check_database
+from tests.postgres.scoped import (
+    ALICE,
+    SHARED,
+    as_role,
+    connected,
+    key_of,
+    make_key,
+    make_login,
+    query,
+    rows,
+    running_backend,
+    until,
+)
+
+ROLES = ("authenticated", "anonymous", "usher_login", "usher_verifier")
 
 OBJECTS = """
 SELECT string_agg(pg_describe_object(classid, objid, objsubid), ', ' ORDER BY 1)
@@ -30,10 +44,10 @@ FROM (SELECT 'pg_proc'::regclass AS classid, oid AS objid, 0 AS objsubid FROM pg
 async def test_installing_again_does_nothing(fresh_database_each_version: str) -> None:
     async with connected(fresh_database_each_version) as admin:
         assert await installer.installed_version(admin) == 0
-        assert [script.version for script in await installer.install(admin)] == [1]
+        assert [script.version for script in await installer.install(admin)] == [1, 2]
         made = await admin.fetchval(OBJECTS)
         assert await installer.install(admin) == []
-        assert await installer.installed_version(admin) == 1
+        assert await installer.installed_version(admin) == 2
         assert await admin.fetchval(OBJECTS) == made
 
 
@@ -54,19 +68,19 @@ async def test_installers_at_once_wait_for_each_other(fresh_database: str) -> No
             await admin.execute("SET default_transaction_isolation = serializable")
             return len(await installer.install(admin))
 
-    assert sorted(await asyncio.gather(*(one() for _ in range(5)))) == [0, 0, 0, 0, 1]
+    assert sorted(await asyncio.gather(*(one() for _ in range(5)))) == [0, 0, 0, 0, 2]
 
 
 @asynccontextmanager
 async def roles_put_aside(admin: asyncpg.Connection) -> AsyncIterator[None]:
     """For the block, the server's roles of Usher have other names, as if there were none."""
-    for role in ("authenticated", "anonymous"):
+    for role in ROLES:
         if await admin.fetchval("SELECT to_regrole($1) IS NOT NULL", role):
             await admin.execute(f"ALTER ROLE {role} RENAME TO {role}_aside")
     try:
         yield
     finally:
-        for role in ("authenticated", "anonymous"):
+        for role in ROLES:
             if await admin.fetchval("SELECT to_regrole($1) IS NOT NULL", role):
                 await admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
             if await admin.fetchval("SELECT to_regrole($1) IS NOT NULL", f"{role}_aside"):
@@ -80,20 +94,21 @@ async def test_an_owner_with_createrole_can_install(fresh_database_each_version:
         await make_login(superuser, "usher_app")
         await superuser.execute(f"ALTER DATABASE {name} OWNER TO usher_owner")
         async with connected(as_role(fresh_database_each_version, "usher_owner")) as owner:
-            assert len(await installer.install(owner, "usher_app")) == 1
+            assert len(await installer.install(owner, "usher_app")) == 2
             assert await installer.install(owner, "usher_app") == []
+            await make_key(owner, fresh_database_each_version)
             await owner.execute("CREATE SCHEMA app; SET search_path = app")
             await owner.execute(installer.demo_script())
             await owner.execute("GRANT USAGE ON SCHEMA app TO authenticated")
             await owner.execute(f"ALTER DATABASE {name} SET search_path = app")
         app = as_role(fresh_database_each_version, "usher_app")
         async with connected(app) as login:
-            assert await check_database(login, ClaimSettings()) is None
+            assert await check_database(login, SHARED, key_of(app)) is None
         async with running_backend(app) as backend:
             assert rows(await query(backend, ALICE, "select id from users")) == [("alice",)]
         async with connected(as_role(fresh_database_each_version, "usher_owner")) as owner:
             await owner.execute("DROP SCHEMA app CASCADE")
-            assert len(await installer.uninstall(owner)) == 1
+            assert len(await installer.uninstall(owner)) == 2
         await superuser.execute(f"ALTER DATABASE {name} OWNER TO CURRENT_USER")
 
 
@@ -152,10 +167,10 @@ async def test_uninstalling_leaves_nothing_but_the_roles(fresh_database_each_ver
     async with connected(fresh_database_each_version) as admin:
         assert await installer.uninstall(admin) == []
         await installer.install(admin)
-        assert [script.version for script in await installer.uninstall(admin)] == [1]
+        assert [script.version for script in await installer.uninstall(admin)] == [2, 1]
         assert await admin.fetchval(OBJECTS) is None
         assert await admin.fetchval("SELECT to_regrole('authenticated') IS NOT NULL")
-        assert [script.version for script in await installer.install(admin)] == [1]
+        assert [script.version for script in await installer.install(admin)] == [1, 2]
 
 
 async def test_a_policy_keeps_the_function_that_it_rests_on(fresh_database: str) -> None:
@@ -165,7 +180,7 @@ async def test_a_policy_keeps_the_function_that_it_rests_on(fresh_database: str)
         with pytest.raises(UsherError, match="depend") as refused:
             await installer.uninstall(admin)
         assert refused.value.metadata["sqlstate"] == "2BP01"
-        assert await installer.installed_version(admin) == 1
+        assert await installer.installed_version(admin) == 2
 
 
 async def test_what_others_have_in_the_schemas_stays(fresh_database: str) -> None:
@@ -218,7 +233,7 @@ async def test_objects_that_lie_in_wait_are_not_called(fresh_database: str) -> N
             """
         )
         await installer.install(admin)
-        assert await admin.fetchval("SELECT count(*) FROM usher.schema_version") == 1
+        assert await admin.fetchval("SELECT count(*) FROM usher.schema_version") == 2
 
 
 async def test_the_demo_may_be_loaded_again(fresh_database_each_version: str) -> None:

@@ -11,13 +11,15 @@ import pytest
 from sidecar.core.clock import SystemClock
 from sidecar.core.errors import Reason, SettingsError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged
-from sidecar.postgres.claim_settings import ClaimSettings, check_database
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
 from sidecar.postgres.pool import SCRUB, SESSION_SETTINGS, Pool, PoolSettings
+from sidecar.postgres.signed_claims import check_database
 from tests.fakes import FakeClock
 from tests.postgres.scoped import (
     LOGIN,
     PATIENCE,
+    SHARED,
+    UNKNOWN_KEY,
     Place,
     Watcher,
     connected,
@@ -254,7 +256,7 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
 def test_a_new_pool_says_that_it_is_not_connected() -> None:
     pool = Pool(
         PoolSettings(database_url="postgresql://h/d"),
-        lambda connection: check_database(connection, ClaimSettings()),
+        lambda connection: check_database(connection, SHARED, UNKNOWN_KEY),
         SystemClock(),
         Watcher(),
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.postgres import installer
-from sidecar.postgres.claim_settings import ClaimSettings, check_database
-from tests.postgres.scoped import ALICE, as_role, connected, make_login, running_backend
+from sidecar.postgres.signed_claims import ClaimSettings, check_database
+from tests.postgres.scoped import ALICE, SHARED, as_role, connected, make_key, make_login, running_backend
 from tests.servers import temporary_folder
 
 # A stand-in: what counts for the installer is the extension's name and schema.
@@ -21,6 +21,7 @@ CREATE FUNCTION auth.session() RETURNS jsonb LANGUAGE sql STABLE AS
   $$SELECT coalesce(nullif(current_setting('request.jwt.claims', true), ''), 'null')::jsonb$$;
 CREATE FUNCTION auth.user_id() RETURNS text LANGUAGE sql STABLE AS $$SELECT auth.session() ->> 'sub'$$;
 """
+UNSIGNED = ClaimSettings(shared_login=True, unsigned_claims=True)
 FUNCTIONS = "SELECT oid, xmin, proname FROM pg_proc WHERE pronamespace = to_regnamespace('auth') ORDER BY 1"
 
 
@@ -44,23 +45,25 @@ async def test_the_extensions_functions_are_not_touched(fresh_database: str, ext
         await admin.execute(f"SET extension_control_path = '{extension_folder}:$system'")
         await admin.execute("CREATE EXTENSION pg_session_jwt")
         of_the_extension = await admin.fetch(FUNCTIONS)
-        assert len(await installer.install(admin, "usher_app")) == 1
+        assert len(await installer.install(admin, "usher_app")) == 2
         assert await installer.install(admin, "usher_app") == []
         assert await admin.fetch(FUNCTIONS) == of_the_extension
 
         app = as_role(fresh_database, "usher_app")
         async with connected(app) as login:
             # The extension grants nothing by itself, and the complaint is not that it is missing.
-            assert "GRANT USAGE ON SCHEMA auth" in (await check_database(login, ClaimSettings()) or "")
+            key = await make_key(admin, fresh_database)
+            assert "unsigned_claims" in (await check_database(login, SHARED, key) or "")
+            assert "GRANT USAGE ON SCHEMA auth" in (await check_database(login, UNSIGNED, key) or "")
             await admin.execute("GRANT USAGE ON SCHEMA auth TO authenticated")
-            assert await check_database(login, ClaimSettings()) is None
-        async with running_backend(app) as backend:
+            assert await check_database(login, UNSIGNED, key) is None
+        async with running_backend(app, settings=UNSIGNED) as backend:
             seen = await backend.who_am_i(ALICE)
             assert (seen.user_id, backend.kind) == ("alice", "postgres")
 
         # When it goes, installing again brings Usher's own.
         await admin.execute("DROP EXTENSION pg_session_jwt")
-        assert len(await installer.install(admin, "usher_app")) == 1
+        assert len(await installer.install(admin, "usher_app")) == 2
         assert await admin.fetchval("SELECT auth.uid() IS NULL AND auth.session()::text = 'null'")
         assert await installer.install(admin, "usher_app") == []
 

@@ -79,10 +79,10 @@ def test_nothing_is_left_that_builds_or_installs(installed: Path) -> None:
 
 
 def test_it_serves_as_an_unprivileged_user_and_answers_its_health_check(
-    installed: Path, demo_url: str
+    installed: Path, demo: dict[str, str]
 ) -> None:
     command = str(installed / "bin/usher")
-    process = Process(["serve"], {"database_url": demo_url}, Path("/"), command=command, account=as_nobody())
+    process = Process(["serve"], demo, Path("/"), command=command, account=as_nobody())
     with stopping(process):
         process.wait_for("ready")
         health = _health(command, process.grpc_address)

@@ -14,12 +14,12 @@ from usher.v1 import query_service_pb2, token_service_pb2
 
 from sidecar.embedded.server import EmbeddedPostgres
 from tests.processes import Process, get, running, usher
-from tests.servers import Servers
+from tests.servers import PASSWORD, Servers
 from tests.system.clients import Client, as_user, connected, refusal, struct
 
 
-def test_a_stop_lets_calls_in_flight_end_and_serves_keys_meanwhile(demo_url: str) -> None:
-    with running("serve", database_url=demo_url) as process:
+def test_a_stop_lets_calls_in_flight_end_and_serves_keys_meanwhile(demo: dict[str, str]) -> None:
+    with running("serve", **demo) as process:
         process.wait_for("ready")
         answers: list[object] = []
 
@@ -48,8 +48,8 @@ def test_a_stop_lets_calls_in_flight_end_and_serves_keys_meanwhile(demo_url: str
         get(process.jwks_url)
 
 
-def test_a_second_signal_ends_it_at_once(demo_url: str) -> None:
-    with running("serve", database_url=demo_url, drain_grace="60s") as process:
+def test_a_second_signal_ends_it_at_once(demo: dict[str, str]) -> None:
+    with running("serve", **demo, drain_grace="60s") as process:
         process.wait_for("ready")
         with connected(process.grpc_address) as client:
             waiting = client.queries.RunScopedQuery.future(_sleep_request(30), timeout=60)
@@ -61,15 +61,15 @@ def test_a_second_signal_ends_it_at_once(demo_url: str) -> None:
             assert waiting.exception() is not None
 
 
-def test_ctrl_c_ends_it_cleanly(demo_url: str) -> None:
-    with running("serve", database_url=demo_url) as process:
+def test_ctrl_c_ends_it_cleanly(demo: dict[str, str]) -> None:
+    with running("serve", **demo) as process:
         process.wait_for("ready")
         assert process.stop(signal.SIGINT) == 0
     assert process.lines[-1].endswith('"phase":"stopped","detail":""}')
 
 
-def test_it_can_be_killed_and_started_again_at_once_on_the_same_ports(demo_url: str, tmp_path) -> None:
-    with running("serve", database_url=demo_url, grpc_admin_address=f"unix:{tmp_path}/admin.sock") as process:
+def test_it_can_be_killed_and_started_again_at_once_on_the_same_ports(demo: dict[str, str], tmp_path) -> None:
+    with running("serve", **demo, grpc_admin_address=f"unix:{tmp_path}/admin.sock") as process:
         process.wait_for("ready")
         ports = {
             "grpc_address": process.addresses["grpc"],
@@ -78,20 +78,20 @@ def test_it_can_be_killed_and_started_again_at_once_on_the_same_ports(demo_url: 
             "grpc_admin_address": f"unix:{tmp_path}/admin.sock",
         }
         process.kill()
-    with running("serve", database_url=demo_url, **ports) as process:
+    with running("serve", **demo, **ports) as process:
         process.wait_for("ready")
         with connected(process.grpc_address) as client:
             assert client.rows(as_user("alice", tenant_id="acme"), "select id from users") == [("alice",)]
 
 
 @pytest.mark.parametrize("setting", ["grpc_address", "http_address", "admin_http_address"])
-def test_a_port_that_is_taken_is_named_with_its_setting(demo_url: str, setting: str) -> None:
+def test_a_port_that_is_taken_is_named_with_its_setting(demo: dict[str, str], setting: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         others = dict.fromkeys(("grpc_address", "http_address", "admin_http_address"), "127.0.0.1:0")
-        done = usher("serve", database_url=demo_url, **(others | {setting: address}))
+        done = usher("serve", **(demo | others | {setting: address}))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"usher: {setting}: cannot listen on {address}")
     assert f"--{setting.replace('_', '-')}" in done.stderr
@@ -100,9 +100,10 @@ def test_a_port_that_is_taken_is_named_with_its_setting(demo_url: str, setting: 
 
 def test_a_database_that_is_away_at_start_and_later(postgres_servers: Servers) -> None:
     """Not ready with a visible reason, no crash, keys and tokens all the same; ready when it comes."""
-    with postgres_servers.spare() as server, postgres_servers.demo_on(server) as url:
+    with postgres_servers.spare() as server:
+        settings = postgres_servers.install_demo(server.superuser_dsn("postgres"))
         postgres_servers.run(server.stop())
-        with running("serve", database_url=url) as process:
+        with running("serve", **settings) as process:
             process.wait_for_event(lambda event: event.get("event") == "database_state_changed")
             assert get(process.jwks_url)[0] == 200
             status, body = get(process.url("/readyz"))
@@ -124,10 +125,10 @@ def test_a_database_that_is_away_at_start_and_later(postgres_servers: Servers) -
 
 
 def test_a_login_that_could_leave_its_scope_is_refused(
-    postgres_server: EmbeddedPostgres, demo_url: str
+    postgres_server: EmbeddedPostgres, demo: dict[str, str]
 ) -> None:
-    superuser = postgres_server.superuser_dsn(demo_url.rsplit("/", 1)[1])
-    with running("serve", database_url=superuser) as process:
+    superuser = postgres_server.superuser_dsn(demo["database_url"].rsplit("/", 1)[1])
+    with running("serve", **(demo | {"database_url": superuser, "database_logins": "0"})) as process:
         process.wait_for_event(lambda event: event.get("event") == "database_state_changed")
         status, body = get(process.url("/readyz"))
         assert status == 503
@@ -136,8 +137,8 @@ def test_a_login_that_could_leave_its_scope_is_refused(
             _query_is_refused(client, "DATABASE_NOT_INSTALLED")
 
 
-def test_what_weakens_safety_is_said_at_start(demo_url: str) -> None:
-    with running("serve", database_url=demo_url, show_database_messages="true") as process:
+def test_what_weakens_safety_is_said_at_start(demo: dict[str, str]) -> None:
+    with running("serve", **demo, show_database_messages="true") as process:
         process.wait_for("started")
         assert [event["setting"] for event in process.events("safety_weakened")] == ["show_database_messages"]
 
@@ -169,9 +170,9 @@ def test_a_statement_ends_in_postgres_when_its_caller_goes(
         assert client.rows(as_user("alice", tenant_id="acme"), "select id from users") == [("alice",)]
 
 
-def test_no_line_of_the_log_holds_a_value(demo_url: str) -> None:
+def test_no_line_of_the_log_holds_a_value(demo: dict[str, str]) -> None:
     marker = "marked-value-7777"
-    with running("serve", database_url=demo_url, log_level="debug") as process:
+    with running("serve", **demo, log_level="debug") as process:
         process.wait_for("ready")
         with connected(process.grpc_address) as client:
             token = client.issue(marker, {"secret": marker})
@@ -189,7 +190,7 @@ def test_no_line_of_the_log_holds_a_value(demo_url: str) -> None:
     assert "rpc_finished" in output
     assert marker not in output + metrics
     assert token.split(".")[1] not in output + metrics
-    assert demo_url.split(":")[2].split("@")[0] not in output + metrics
+    assert PASSWORD not in output + metrics
 
 
 def _sleep_request(seconds: int) -> query_service_pb2.RunScopedQueryRequest:

@@ -27,10 +27,10 @@ FAST = {
 
 
 @pytest.fixture(scope="module")
-def guide_url(postgres_servers: Servers, sidecar_login: str) -> Iterator[str]:
+def guide(postgres_servers: Servers) -> Iterator[dict[str, str]]:
     """A database with the guide's tables and the guide's users."""
     with postgres_servers.database() as dsn:
-        postgres_servers.install_demo(dsn, sidecar_login)
+        settings = postgres_servers.install_demo(dsn)
         postgres_servers.execute(
             dsn,
             """
@@ -38,17 +38,17 @@ def guide_url(postgres_servers: Servers, sidecar_login: str) -> Iterator[str]:
             INSERT INTO users VALUES ('tenant-456', 'user-123', 'The guide''s user', 'user-123@example.com');
             """,
         )
-        yield postgres_servers.login_dsn(sidecar_login, dsn)
+        yield settings
 
 
 @pytest.fixture(params=["ES256", "RS256"])
 def sidecar(
-    request: pytest.FixtureRequest, guide_url: str, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, guide: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Process]:
     socket = tmp_path_factory.mktemp("guide") / "admin.sock"
     with running(
         "serve",
-        database_url=guide_url,
+        **guide,
         algorithm=request.param,
         issuer="https://auth.example.com",
         grpc_admin_address=f"unix:{socket}",
@@ -132,11 +132,11 @@ def test_many_at_once_see_their_own_rows(live_sidecar: Process) -> None:
     assert wrong == []
 
 
-def test_the_login_has_no_privilege_of_its_own(guide_url: str) -> None:
+def test_the_login_has_no_privilege_of_its_own(guide: dict[str, str]) -> None:
     """The guide's promise rests on it: what the sidecar logs in as can read nothing by itself."""
 
     async def read() -> None:
-        connection = await asyncpg.connect(guide_url)
+        connection = await asyncpg.connect(guide["database_url"], user="usher_test_24")
         try:
             await connection.fetch("select * from users")
         finally:

@@ -108,6 +108,8 @@ const (
 	ErrorReason_ERROR_REASON_CONSTRAINT_VIOLATION ErrorReason = 86
 	// A function or trigger of the database raised an exception of its own (SQLSTATE class P0).
 	ErrorReason_ERROR_REASON_RAISED_BY_DATABASE ErrorReason = 87
+	// The statement changed or removed the claims or the role of its own scope (SQLSTATE US001).
+	ErrorReason_ERROR_REASON_CLAIMS_TAMPERED ErrorReason = 88
 	// Concurrent transactions could not be serialized; retry the whole query (SQLSTATE 40001).
 	ErrorReason_ERROR_REASON_SERIALIZATION_FAILURE ErrorReason = 100
 	// A deadlock was resolved against this query; retry the whole query (SQLSTATE 40P01).
@@ -178,6 +180,7 @@ var (
 		85:  "ERROR_REASON_CHECK_VIOLATION",
 		86:  "ERROR_REASON_CONSTRAINT_VIOLATION",
 		87:  "ERROR_REASON_RAISED_BY_DATABASE",
+		88:  "ERROR_REASON_CLAIMS_TAMPERED",
 		100: "ERROR_REASON_SERIALIZATION_FAILURE",
 		101: "ERROR_REASON_DEADLOCK",
 		102: "ERROR_REASON_LOCK_NOT_AVAILABLE",
@@ -233,6 +236,7 @@ var (
 		"ERROR_REASON_CHECK_VIOLATION":         85,
 		"ERROR_REASON_CONSTRAINT_VIOLATION":    86,
 		"ERROR_REASON_RAISED_BY_DATABASE":      87,
+		"ERROR_REASON_CLAIMS_TAMPERED":         88,
 		"ERROR_REASON_SERIALIZATION_FAILURE":   100,
 		"ERROR_REASON_DEADLOCK":                101,
 		"ERROR_REASON_LOCK_NOT_AVAILABLE":      102,
@@ -279,7 +283,7 @@ var File_usher_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1busher/v1/error_reason.proto\x12\busher.v1*\xdb\x0e\n" +
+	"\x1busher/v1/error_reason.proto\x12\busher.v1*\xfd\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_REQUEST\x10\x01\x12\x1e\n" +
@@ -321,7 +325,8 @@ const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"\x1fERROR_REASON_NOT_NULL_VIOLATION\x10T\x12 \n" +
 	"\x1cERROR_REASON_CHECK_VIOLATION\x10U\x12%\n" +
 	"!ERROR_REASON_CONSTRAINT_VIOLATION\x10V\x12#\n" +
-	"\x1fERROR_REASON_RAISED_BY_DATABASE\x10W\x12&\n" +
+	"\x1fERROR_REASON_RAISED_BY_DATABASE\x10W\x12 \n" +
+	"\x1cERROR_REASON_CLAIMS_TAMPERED\x10X\x12&\n" +
 	"\"ERROR_REASON_SERIALIZATION_FAILURE\x10d\x12\x19\n" +
 	"\x15ERROR_REASON_DEADLOCK\x10e\x12#\n" +
 	"\x1fERROR_REASON_LOCK_NOT_AVAILABLE\x10f\x12\"\n" +

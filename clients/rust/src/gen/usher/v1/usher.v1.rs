@@ -97,6 +97,8 @@ pub enum ErrorReason {
     ConstraintViolation = 86,
     /// A function or trigger of the database raised an exception of its own (SQLSTATE class P0).
     RaisedByDatabase = 87,
+    /// The statement changed or removed the claims or the role of its own scope (SQLSTATE US001).
+    ClaimsTampered = 88,
     // --- the run ---
 
     /// Concurrent transactions could not be serialized; retry the whole query (SQLSTATE 40001).
@@ -172,6 +174,7 @@ impl ErrorReason {
             Self::CheckViolation => "ERROR_REASON_CHECK_VIOLATION",
             Self::ConstraintViolation => "ERROR_REASON_CONSTRAINT_VIOLATION",
             Self::RaisedByDatabase => "ERROR_REASON_RAISED_BY_DATABASE",
+            Self::ClaimsTampered => "ERROR_REASON_CLAIMS_TAMPERED",
             Self::SerializationFailure => "ERROR_REASON_SERIALIZATION_FAILURE",
             Self::Deadlock => "ERROR_REASON_DEADLOCK",
             Self::LockNotAvailable => "ERROR_REASON_LOCK_NOT_AVAILABLE",
@@ -230,6 +233,7 @@ impl ErrorReason {
             "ERROR_REASON_CHECK_VIOLATION" => Some(Self::CheckViolation),
             "ERROR_REASON_CONSTRAINT_VIOLATION" => Some(Self::ConstraintViolation),
             "ERROR_REASON_RAISED_BY_DATABASE" => Some(Self::RaisedByDatabase),
+            "ERROR_REASON_CLAIMS_TAMPERED" => Some(Self::ClaimsTampered),
             "ERROR_REASON_SERIALIZATION_FAILURE" => Some(Self::SerializationFailure),
             "ERROR_REASON_DEADLOCK" => Some(Self::Deadlock),
             "ERROR_REASON_LOCK_NOT_AVAILABLE" => Some(Self::LockNotAvailable),

@@ -303,6 +303,13 @@ export enum ErrorReason {
   RAISED_BY_DATABASE = 87,
 
   /**
+   * The statement changed or removed the claims or the role of its own scope (SQLSTATE US001).
+   *
+   * @generated from enum value: ERROR_REASON_CLAIMS_TAMPERED = 88;
+   */
+  CLAIMS_TAMPERED = 88,
+
+  /**
    * Concurrent transactions could not be serialized; retry the whole query (SQLSTATE 40001).
    *
    * @generated from enum value: ERROR_REASON_SERIALIZATION_FAILURE = 100;

@@ -343,6 +343,14 @@ public enum ErrorReason
   ERROR_REASON_RAISED_BY_DATABASE(87),
   /**
    * <pre>
+   * The statement changed or removed the claims or the role of its own scope (SQLSTATE US001).
+   * </pre>
+   *
+   * <code>ERROR_REASON_CLAIMS_TAMPERED = 88;</code>
+   */
+  ERROR_REASON_CLAIMS_TAMPERED(88),
+  /**
+   * <pre>
    * Concurrent transactions could not be serialized; retry the whole query (SQLSTATE 40001).
    * </pre>
    *
@@ -775,6 +783,14 @@ public enum ErrorReason
   public static final int ERROR_REASON_RAISED_BY_DATABASE_VALUE = 87;
   /**
    * <pre>
+   * The statement changed or removed the claims or the role of its own scope (SQLSTATE US001).
+   * </pre>
+   *
+   * <code>ERROR_REASON_CLAIMS_TAMPERED = 88;</code>
+   */
+  public static final int ERROR_REASON_CLAIMS_TAMPERED_VALUE = 88;
+  /**
+   * <pre>
    * Concurrent transactions could not be serialized; retry the whole query (SQLSTATE 40001).
    * </pre>
    *
@@ -936,6 +952,7 @@ public enum ErrorReason
       case 85: return ERROR_REASON_CHECK_VIOLATION;
       case 86: return ERROR_REASON_CONSTRAINT_VIOLATION;
       case 87: return ERROR_REASON_RAISED_BY_DATABASE;
+      case 88: return ERROR_REASON_CLAIMS_TAMPERED;
       case 100: return ERROR_REASON_SERIALIZATION_FAILURE;
       case 101: return ERROR_REASON_DEADLOCK;
       case 102: return ERROR_REASON_LOCK_NOT_AVAILABLE;

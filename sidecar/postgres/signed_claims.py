@@ -1,8 +1,8 @@
-"""Backend: any Postgres, claims in a transaction-local setting.
+"""Backend: any Postgres, claims that no SQL can forge.
 
-This is the first form of the stock backend: identity is the role plus `request.jwt.claims`, which any SQL
-of the same transaction could change. It suits callers whose SQL is trusted; see docs/security.md. Where
-pg_session_jwt is installed and has no key of its own, its functions read the same setting.
+Claims travel as a transaction-local setting, which SQL may change; auth.session() believes them only with a
+tag that was made for this transaction, backend and role (claim_key.py, sql/0002_signed_claims.up.sql,
+docs/adr/0006-signed-claims.md). Where pg_session_jwt is installed its own functions decide instead.
 """
 
 from __future__ import annotations
@@ -18,21 +18,30 @@ from sidecar.core.issuer import Scope
 from sidecar.core.queries import SeenIdentity, Statement
 from sidecar.core.sql import WRITING_VERBS
 from sidecar.core.values import ResultSet
+from sidecar.postgres.claim_key import BINDING, ClaimKey
 from sidecar.postgres.codecs import prepare
 from sidecar.postgres.driver import Run, execute_limited, run_to_end
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
 from sidecar.postgres.parameters import bind
-from sidecar.postgres.pool import Pool
+from sidecar.postgres.pool import Pool, Pooling, head
 from sidecar.postgres.values import columnar
 
 Sealed = TypeVar("Sealed")
 
 _ENTER: Final = """
 SELECT pg_catalog.set_config('request.jwt.claims', $1, true),
-       pg_catalog.set_config('statement_timeout', $2, true),
-       pg_catalog.set_config('role', $3, true)
+       pg_catalog.set_config('usher.claim_tag', $2, true),
+       pg_catalog.set_config('statement_timeout', $3, true),
+       pg_catalog.set_config('role', $4, true),
+       usher.claims() IS NOT NULL
 """
-"""One statement, so one round trip. The role last: the new one may lack the right to set the others."""
+"""In this order: Postgres works a target list off from left to right, and the claims are believed under their
+role only. Asking for them here tells a wrong key from a statement that changed its claims."""
+
+_TAMPERED: Final = "US001"
+_KEY_UNKNOWN: Final = (
+    "the database does not know claim_key; compare it with `usher db key list`, or run `usher db key add`"
+)
 
 _CONNECTION_ERRORS: Final = (
     asyncpg.PostgresConnectionError,
@@ -73,6 +82,18 @@ SELECT
   ) AS login_privileged,
   (SELECT pg_catalog.count(DISTINCT f.proname) FROM pg_catalog.pg_proc AS f
    WHERE f.pronamespace = n.oid AND f.proname IN ('session', 'user_id') AND f.pronargs = 0) = 2 AS installed,
+  EXISTS (
+    SELECT FROM pg_catalog.pg_proc AS f JOIN pg_catalog.pg_namespace AS u ON u.oid = f.pronamespace
+    WHERE u.nspname = 'usher' AND f.proname = 'claims' AND f.pronargs = 0
+  ) AS signed,
+  EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_session_jwt') AS foreign_functions,
+  EXISTS (
+    SELECT FROM pg_catalog.pg_auth_members AS m
+    JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
+    JOIN pg_catalog.pg_roles AS l ON l.oid = m.member
+    WHERE g.rolname = 'usher_login' AND l.rolname = session_user AND NOT m.admin_option
+  ) AS marked,
+  (SELECT rolconnlimit = 1 FROM pg_catalog.pg_roles WHERE rolname = session_user) AS alone,
   coalesce(pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE'), false) AS usable
 FROM login
 LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = $1
@@ -86,6 +107,10 @@ class ClaimSettings:
 
     role: str = "authenticated"
     allow_privileged_login: bool = False
+    shared_login: bool = False
+    """Accepts a login that several sessions share."""
+    unsigned_claims: bool = False
+    """Accepts functions that believe claims without a tag: those of pg_session_jwt."""
     show_database_messages: bool = False
 
     def validate(self) -> None:
@@ -95,38 +120,90 @@ class ClaimSettings:
             raise SettingsError("database_role must be the name of a role, usually authenticated")
 
 
-async def check_database(connection: asyncpg.Connection[Any], settings: ClaimSettings) -> str | None:
+async def check_database(
+    connection: asyncpg.Connection[Any], settings: ClaimSettings, key: ClaimKey
+) -> str | None:
     """Why scoped statements cannot run safely with this login on this database; None when they can.
 
     Raises asyncpg's errors.
     """
-    role = settings.role
-    found = await connection.fetchrow(_CHECK, role)
+    async with connection.transaction():
+        found = await connection.fetchrow(_CHECK, settings.role)
     assert found is not None  # its first table has one row
+    trouble = _of_database(found, settings) or _of_login(found, settings)
+    return trouble or await _of_key(connection, settings.role, key)
+
+
+def _of_database(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
+    role = settings.role
     if not found["installed"]:
         return "auth.session() and auth.user_id() are missing; run `usher db install`"
+    if not found["signed"]:
+        return "usher.claims() is missing, so that any SQL could forge claims; run `usher db install`"
+    if found["foreign_functions"] and not settings.unsigned_claims:
+        return (
+            "pg_session_jwt is installed, and its functions believe claims that any SQL can forge; drop the "
+            "extension, or set unsigned_claims to accept it"
+        )
     if not found["role_exists"]:
         return f"the role {role} does not exist; run `usher db install`, or name another database_role"
     if found["role_privileged"]:
         return f"the role {role} is a superuser or has BYPASSRLS, so that no policy applies to it"
-    if not found["member"]:
-        return f"the login may not become the role {role}; run `usher db install --login-role ...`"
     if not found["usable"]:
         return f"the role {role} may not use the schema auth; run `GRANT USAGE ON SCHEMA auth TO {role}`"
+    return None
+
+
+def _of_login(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
+    if not found["member"]:
+        return f"the login may not become the role {settings.role}; run `usher db install --login-role ...`"
     if found["login_privileged"] and not settings.allow_privileged_login:
         return (
             "the login is or may become a superuser or a role with BYPASSRLS, so that any statement could "
             "leave its scope; use a login without these, or set allow_privileged_login to accept it"
         )
+    if not found["marked"] and not settings.allow_privileged_login:
+        return "the login is no member of usher_login; run `usher db install --logins ...`"
+    if not found["alone"] and not settings.shared_login:
+        return (
+            "several sessions may share the login, so that users could read and cancel one another's "
+            "statements; run `usher db install --logins ...`, or set shared_login to accept it"
+        )
     return None
 
 
-class ClaimSettingsBackend:
-    """Runs each statement in a transaction that carries the scope's claims and role."""
+async def _of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
+    try:
+        await _begin(connection, key, role, "{}", 5.0, "BEGIN READ ONLY")
+    except asyncpg.PostgresError as error:
+        if getattr(error, "sqlstate", "") != _TAMPERED:
+            raise
+        return _KEY_UNKNOWN
+    finally:
+        await connection.execute("ROLLBACK")
+    return None
 
-    def __init__(self, pool: Pool, settings: ClaimSettings) -> None:
+
+async def _begin(
+    connection: asyncpg.Connection[Any], key: ClaimKey, role: str, claims: str, timeout: float, begin: str
+) -> None:
+    """Begins a transaction as `role` with `claims`. Raises asyncpg's errors."""
+    await connection.execute(begin)
+    binding = await connection.fetchval(BINDING)
+    milliseconds = str(max(1, round(timeout * 1000)))
+    await connection.fetchrow(_ENTER, claims, key.tag(binding, role, claims), milliseconds, role)
+
+
+class SignedClaimsBackend:
+    """Runs each statement in a transaction that carries the scope's claims, their tag and the role."""
+
+    def __init__(
+        self, pool: Pool, settings: ClaimSettings, key: ClaimKey, pooling: Pooling = Pooling.DIRECT
+    ) -> None:
         self._pool = pool
         self._settings = settings
+        self._key = key
+        self._pooling = pooling
 
     @property
     def kind(self) -> str:
@@ -176,18 +253,26 @@ class ClaimSettingsBackend:
     async def _enter(
         self, connection: asyncpg.Connection[Any], scope: Scope, timeout: float, *, read_only: bool
     ) -> None:
-        milliseconds = str(max(1, round(timeout * 1000)))
+        begin = head(self._pooling, read_only=read_only)
+        role = self._settings.role
         try:
-            await connection.execute("BEGIN READ ONLY" if read_only else "BEGIN")
-            await connection.fetchrow(_ENTER, scope.payload_json, milliseconds, self._settings.role)
+            await _begin(connection, self._key, role, scope.payload_json, timeout, begin)
         except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError):
             # The caller had no part in this: the role is gone, or may not be taken any more.
             raise UsherError(
                 Reason.DATABASE_NOT_INSTALLED,
-                f"the login cannot become the role {self._settings.role}; run `usher db install`",
+                f"the login cannot become the role {role}; run `usher db install`",
+            ) from None
+        except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
+            raise UsherError(
+                Reason.DATABASE_NOT_INSTALLED, "usher.claims() is missing; run `usher db install`"
             ) from None
         except DRIVER_ERRORS as error:
-            raise self._translated(error) from None
+            translated = self._translated(error)
+            if translated.reason is Reason.CLAIMS_TAMPERED:
+                # No SQL of the caller's has run yet.
+                raise UsherError(Reason.DATABASE_NOT_INSTALLED, _KEY_UNKNOWN) from None
+            raise translated from None
 
     async def _fetch(self, connection: asyncpg.Connection[Any], statement: Statement) -> ResultSet:
         prepared = await prepare(connection, statement.sql)

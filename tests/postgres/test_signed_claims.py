@@ -12,8 +12,8 @@ from sidecar.core.clock import SystemClock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
 from sidecar.core.values import Kind, ResultSet
-from sidecar.postgres.claim_settings import ClaimSettingsBackend
 from sidecar.postgres.pool import Pool
+from sidecar.postgres.signed_claims import SignedClaimsBackend
 from tests.fakes import START
 from tests.postgres.scoped import (
     ALICE,
@@ -34,7 +34,7 @@ from tests.postgres.scoped import (
 # -- Who sees what.
 
 
-async def test_each_user_sees_what_their_claims_allow(backend: ClaimSettingsBackend) -> None:
+async def test_each_user_sees_what_their_claims_allow(backend: SignedClaimsBackend) -> None:
     for who, tenant in ((ALICE, "acme"), (CAROL, "globex")):
         assert rows(await query(backend, who, "select tenant_id, id from users")) == [(tenant, who.subject)]
         assert rows(await query(backend, who, "select id from tenants")) == [(tenant,)]
@@ -49,12 +49,12 @@ async def test_each_user_sees_what_their_claims_allow(backend: ClaimSettingsBack
         Scope(subject="", payload={"sub": None, "tenant_id": ["acme"]}),
     ],
 )
-async def test_claims_that_no_policy_knows_yield_no_rows(backend: ClaimSettingsBackend, who: Scope) -> None:
+async def test_claims_that_no_policy_knows_yield_no_rows(backend: SignedClaimsBackend, who: Scope) -> None:
     for table in ("users", "tenants"):
         assert (await query(backend, who, f"select * from {table}")).row_count == 0
 
 
-async def test_a_row_for_the_other_tenant_is_refused(backend: ClaimSettingsBackend, place: Place) -> None:
+async def test_a_row_for_the_other_tenant_is_refused(backend: SignedClaimsBackend, place: Place) -> None:
     refused = await refusal(backend, ALICE, "insert into users values ('globex', 'mallory', $1, $1)", CANARY)
     assert refused.reason is Reason.ROW_LEVEL_SECURITY
     assert dict(refused.metadata) == {"sqlstate": "42501"}
@@ -65,24 +65,27 @@ async def test_a_row_for_the_other_tenant_is_refused(backend: ClaimSettingsBacke
     assert (await query(backend, ALICE, "delete from tenants where id = 'globex'")).affected_rows == 0
 
 
-async def test_users_may_change_their_own_row(backend: ClaimSettingsBackend) -> None:
+async def test_users_may_change_their_own_row(backend: SignedClaimsBackend) -> None:
     changed = await query(backend, ALICE, "update users set name = $1 returning name", "Alicia")
     assert rows(changed) == [("Alicia",)]
     assert (changed.command_tag, changed.affected_rows) == ("UPDATE 1", 1)
     await query(backend, ALICE, "update users set name = $1", "Alice Archer")
 
 
-async def test_identity_ends_with_the_transaction(backend: ClaimSettingsBackend, pool: Pool) -> None:
-    look = "SELECT current_user::text, auth.session()::text, current_setting('statement_timeout')"
+async def test_identity_ends_with_the_transaction(backend: SignedClaimsBackend, pool: Pool) -> None:
+    look = "SELECT current_user::text, current_setting('statement_timeout')"
     async with pool.lease() as connection:
         await backend._enter(connection, ALICE, 7.5, read_only=False)
-        assert (await connection.fetchrow(look))[0::2] == ("authenticated", "7500ms")
+        assert tuple(await connection.fetchrow(look)) == ("authenticated", "7500ms")
+        assert await connection.fetchval("SELECT auth.user_id()") == "alice"
         await backend._commit(connection, may_have_written=True)
         # Before anything is scrubbed.
-        assert tuple(await connection.fetchrow(look)) == (LOGIN, "null", "0")
+        assert tuple(await connection.fetchrow(look)) == (LOGIN, "0")
+        with pytest.raises(asyncpg.PostgresError, match="no claims are set"):
+            await connection.fetchval("SELECT auth.session()")
 
 
-async def test_who_am_i_is_what_postgres_sees(backend: ClaimSettingsBackend, place: Place) -> None:
+async def test_who_am_i_is_what_postgres_sees(backend: SignedClaimsBackend, place: Place) -> None:
     seen = await backend.who_am_i(ALICE)
     assert (seen.role, seen.login_role, seen.user_id) == ("authenticated", LOGIN, "alice")
     assert seen.session == '{"iat": 1900000000, "sub": "alice", "tenant_id": "acme"}'
@@ -126,7 +129,7 @@ async def test_two_tenants_on_three_connections_never_meet(place: Place) -> None
             )
 
 
-async def test_the_text_of_one_user_is_not_there_for_the_next(backend: ClaimSettingsBackend) -> None:
+async def test_the_text_of_one_user_is_not_there_for_the_next(backend: SignedClaimsBackend) -> None:
     texts = "select coalesce(string_agg(statement, ';'), '') from pg_prepared_statements"
     await query(backend, ALICE, f"select '{CANARY}'")
     assert CANARY not in rows(await query(backend, CAROL, texts))[0][0]
@@ -139,7 +142,7 @@ async def test_the_text_of_one_user_is_not_there_for_the_next(backend: ClaimSett
 # -- What comes back.
 
 
-async def test_values_are_typed(backend: ClaimSettingsBackend) -> None:
+async def test_values_are_typed(backend: SignedClaimsBackend) -> None:
     result = await query(backend, ALICE, "select id, length(id) as n, $1::numeric as x from users", "1.50")
     assert [(column.name, column.kind) for column in result.columns] == [
         ("id", Kind.TEXT),
@@ -151,7 +154,7 @@ async def test_values_are_typed(backend: ClaimSettingsBackend) -> None:
     assert (result.command_tag, result.affected_rows) == ("SELECT 1", 1)
 
 
-async def test_a_parameter_without_a_type_is_text(backend: ClaimSettingsBackend) -> None:
+async def test_a_parameter_without_a_type_is_text(backend: SignedClaimsBackend) -> None:
     assert rows(await query(backend, ALICE, "select $1", "x")) == [("x",)]
 
 
@@ -166,14 +169,14 @@ async def test_a_parameter_without_a_type_is_text(backend: ClaimSettingsBackend)
     ],
 )
 @pytest.mark.parametrize("read_only", [True, False])
-async def test_a_read_is_cut_at_the_limit(backend: ClaimSettingsBackend, sql: str, read_only: bool) -> None:
+async def test_a_read_is_cut_at_the_limit(backend: SignedClaimsBackend, sql: str, read_only: bool) -> None:
     result = await query(backend, ALICE, sql, max_rows=4, read_only=read_only)
     assert rows(result) == [(1,), (2,), (3,), (4,)]
     assert (result.row_count, result.truncated) == (4, True)
     assert (result.command_tag, result.affected_rows) == ("SELECT 4", 4)
 
 
-async def test_a_result_as_long_as_the_limit_is_whole(backend: ClaimSettingsBackend) -> None:
+async def test_a_result_as_long_as_the_limit_is_whole(backend: SignedClaimsBackend) -> None:
     result = await query(backend, ALICE, "select generate_series(1, 4)", max_rows=4)
     assert (result.row_count, result.truncated, result.command_tag) == (4, False, "SELECT 4")
 
@@ -196,7 +199,7 @@ WRITES = [
 
 
 async def test_writes_run_to_their_end_and_are_counted_in_full(
-    backend: ClaimSettingsBackend, admin: asyncpg.Connection
+    backend: SignedClaimsBackend, admin: asyncpg.Connection
 ) -> None:
     for sql, tag, left in WRITES:
         result = await query(backend, ALICE, sql, max_rows=2)
@@ -206,7 +209,7 @@ async def test_writes_run_to_their_end_and_are_counted_in_full(
         assert await admin.fetchval("SELECT count(*) FROM notes") == left
 
 
-async def test_a_statement_without_columns_has_no_rows(backend: ClaimSettingsBackend) -> None:
+async def test_a_statement_without_columns_has_no_rows(backend: SignedClaimsBackend) -> None:
     result = await query(backend, ALICE, "update users set name = name")
     assert (result.columns, result.data, result.row_count) == ((), (), 0)
     result = await query(backend, ALICE, "select from generate_series(1, 3)")
@@ -214,7 +217,7 @@ async def test_a_statement_without_columns_has_no_rows(backend: ClaimSettingsBac
 
 
 async def test_warnings_and_floods_of_notices_are_passed_over(
-    backend: ClaimSettingsBackend, admin: asyncpg.Connection
+    backend: SignedClaimsBackend, admin: asyncpg.Connection
 ) -> None:
     await admin.execute(
         """
@@ -237,7 +240,7 @@ async def test_warnings_and_floods_of_notices_are_passed_over(
 
 
 async def test_a_result_that_cannot_be_delivered_leaves_nothing_written(
-    backend: ClaimSettingsBackend, admin: asyncpg.Connection
+    backend: SignedClaimsBackend, admin: asyncpg.Connection
 ) -> None:
     def refuse(result: ResultSet) -> None:
         sealed.append(result.row_count)
@@ -252,13 +255,13 @@ async def test_a_result_that_cannot_be_delivered_leaves_nothing_written(
     assert await admin.fetchval("SELECT count(*) FROM notes") == 0
 
 
-async def test_the_sealed_form_is_given_back(backend: ClaimSettingsBackend) -> None:
+async def test_the_sealed_form_is_given_back(backend: SignedClaimsBackend) -> None:
     sealed, result = await backend.run(ALICE, statement("select 1"), lambda result: result.command_tag)
     assert (sealed, result.command_tag) == ("SELECT 1", "SELECT 1")
 
 
 async def test_a_constraint_that_fails_at_the_commit_is_an_error(
-    backend: ClaimSettingsBackend, admin: asyncpg.Connection
+    backend: SignedClaimsBackend, admin: asyncpg.Connection
 ) -> None:
     refused = await refusal(backend, ALICE, "insert into notes values (1, 2, $1)", CANARY)
     assert refused.reason is Reason.FOREIGN_KEY_VIOLATION
@@ -267,7 +270,7 @@ async def test_a_constraint_that_fails_at_the_commit_is_an_error(
 
 
 async def test_the_commit_of_a_failed_transaction_is_no_success(
-    backend: ClaimSettingsBackend, pool: Pool
+    backend: SignedClaimsBackend, pool: Pool
 ) -> None:
     async with pool.lease() as connection:
         await connection.execute("BEGIN")
@@ -279,7 +282,7 @@ async def test_the_commit_of_a_failed_transaction_is_no_success(
 
 
 async def test_a_connection_lost_during_the_commit_leaves_the_outcome_open(
-    backend: ClaimSettingsBackend, admin: asyncpg.Connection
+    backend: SignedClaimsBackend, admin: asyncpg.Connection
 ) -> None:
     await admin.execute(
         """
@@ -301,7 +304,7 @@ async def test_a_connection_lost_during_the_commit_leaves_the_outcome_open(
     assert rows(await query(backend, ALICE, "select 1")) == [(1,)]
 
 
-async def test_read_only_is_kept(backend: ClaimSettingsBackend, admin: asyncpg.Connection) -> None:
+async def test_read_only_is_kept(backend: SignedClaimsBackend, admin: asyncpg.Connection) -> None:
     write = "insert into notes values (1, null, 'x')"
     for sql in (write, f"with w as ({write} returning 1) select * from w", "select nextval('pool_numbers')"):
         assert (await refusal(backend, ALICE, sql, read_only=True)).reason is Reason.READ_ONLY
@@ -313,14 +316,14 @@ async def test_read_only_is_kept(backend: ClaimSettingsBackend, admin: asyncpg.C
 # -- Time and cancellation.
 
 
-async def test_a_statement_ends_at_its_timeout(backend: ClaimSettingsBackend) -> None:
+async def test_a_statement_ends_at_its_timeout(backend: SignedClaimsBackend) -> None:
     refused = await refusal(backend, ALICE, "select pg_sleep(60)", timeout=0.05)
     assert refused.reason is Reason.STATEMENT_TIMEOUT
     assert rows(await query(backend, ALICE, "select 1")) == [(1,)]
 
 
 async def test_an_endless_write_ends_at_its_timeout(
-    backend: ClaimSettingsBackend, admin: asyncpg.Connection
+    backend: SignedClaimsBackend, admin: asyncpg.Connection
 ) -> None:
     endless = (
         "with recursive t(n) as (select 1 union all select n + 1 from t), "
@@ -340,7 +343,7 @@ async def test_an_endless_write_ends_at_its_timeout(
     ],
 )
 async def test_an_administrator_may_end_a_statement(
-    backend: ClaimSettingsBackend, admin: asyncpg.Connection, act: str, reason: Reason, sqlstate: str
+    backend: SignedClaimsBackend, admin: asyncpg.Connection, act: str, reason: Reason, sqlstate: str
 ) -> None:
     sleeping = asyncio.create_task(refusal(backend, ALICE, "select pg_sleep(60)"))
     await until(admin, f"SELECT bool_or({act}(pid)) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
@@ -350,7 +353,7 @@ async def test_an_administrator_may_end_a_statement(
 
 
 async def test_a_cancelled_query_writes_nothing_and_runs_no_longer(
-    backend: ClaimSettingsBackend, pool: Pool, admin: asyncpg.Connection
+    backend: SignedClaimsBackend, pool: Pool, admin: asyncpg.Connection
 ) -> None:
     running = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     write = "with w as (insert into notes values (1, null, 'x')) select pg_sleep(60)"

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.values import ResultSet
-from sidecar.postgres.claim_settings import ClaimSettings, ClaimSettingsBackend
+from sidecar.postgres.signed_claims import ClaimSettings, SignedClaimsBackend
 from tests.postgres.scoped import (
     ALICE,
     CANARY,
@@ -63,7 +63,7 @@ BEGIN RAISE EXCEPTION USING MESSAGE = told, DETAIL = told, HINT = told, ERRCODE 
 
 @pytest.mark.parametrize(("sql", "values", "reason"), REFUSED, ids=[sql for sql, _, _ in REFUSED])
 async def test_what_postgres_refuses_has_a_reason_and_no_values(
-    backend: ClaimSettingsBackend,
+    backend: SignedClaimsBackend,
     admin: asyncpg.Connection,
     sql: str,
     values: tuple[Any, ...],
@@ -77,7 +77,7 @@ async def test_what_postgres_refuses_has_a_reason_and_no_values(
     assert await admin.fetchval("SELECT count(*) FROM notes") == 0
 
 
-async def test_a_lock_that_cannot_be_had(backend: ClaimSettingsBackend, admin: asyncpg.Connection) -> None:
+async def test_a_lock_that_cannot_be_had(backend: SignedClaimsBackend, admin: asyncpg.Connection) -> None:
     async with admin.transaction():
         await admin.execute("SELECT FROM users FOR UPDATE")
         refused = await refusal(backend, ALICE, "select id from users for update nowait")
@@ -86,7 +86,7 @@ async def test_a_lock_that_cannot_be_had(backend: ClaimSettingsBackend, admin: a
 
 
 async def test_the_operator_may_see_postgres_messages(place: Place) -> None:
-    settings = ClaimSettings(show_database_messages=True)
+    settings = ClaimSettings(show_database_messages=True, shared_login=True)
     async with running_backend(place.login, settings=settings) as backend:
         with pytest.raises(UsherError, match=CANARY):
             await query(backend, ALICE, f"select '{CANARY}'::int")
@@ -103,7 +103,7 @@ async def test_a_role_lost_while_serving_is_the_databases_fault(own_place: Place
         assert refused.reason is Reason.DATABASE_NOT_INSTALLED
 
 
-async def test_a_fault_of_ours_is_not_dressed_up(backend: ClaimSettingsBackend) -> None:
+async def test_a_fault_of_ours_is_not_dressed_up(backend: SignedClaimsBackend) -> None:
     def fail(result: ResultSet) -> None:
         raise ZeroDivisionError
 
