@@ -15,9 +15,10 @@ from sidecar.core.keyring import SAFE_LEAD_SECONDS
 from sidecar.core.queries import ScopedQueries
 from sidecar.core.rotation import Rotator, first_ring
 from sidecar.core.signer import Signer
+from sidecar.postgres.check_database import check_database
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pool
-from sidecar.postgres.signed_claims import SignedClaimsBackend, check_database
+from sidecar.postgres.signed_claims import SignedClaimsBackend
 from sidecar.rpc.access import ACCESS, Listener
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.key_service import KeyService

@@ -228,6 +228,7 @@ class Config:
             shared_login=self.shared_login,
             unsigned_claims=self.unsigned_claims,
             show_database_messages=self.show_database_messages,
+            max_result_bytes=self.max_message_bytes,
         )
 
     def weakened(self) -> list[tuple[str, str]]:

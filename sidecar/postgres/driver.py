@@ -13,6 +13,8 @@ import asyncpg
 
 _PORTAL: Final = "usher_result"
 """A portal with a name outlives other statements of its transaction; it ends with the transaction."""
+FIRST_ROWS: Final = 128
+"""Rows that are taken off Postgres before anything is known of their size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,21 +31,51 @@ class Run:
     count: int | None
 
 
+class TooLargeError(Exception):
+    """The rows taken so far have more bytes than they may."""
+
+
 async def execute_limited(
     connection: asyncpg.Connection[Any],
     statement: asyncpg.prepared_stmt.PreparedStatement[Any],
     arguments: Sequence[Any],
     limit: int,
+    max_bytes: int = 2**62,
 ) -> Run:
-    """Runs a prepared statement and takes at most `limit` rows off Postgres, in one round trip.
+    """Runs a prepared statement and takes at most `limit` rows off Postgres.
 
-    Once in a transaction, and only in one. Raises what asyncpg raises.
+    One round trip for up to FIRST_ROWS rows. What is more comes in portions that the size of the rows so far
+    decides, so that a result which is refused in the end does not fill the memory first. Once in a
+    transaction, and only in one. Raises TooLargeError and what asyncpg raises.
     """
-    records, tag, completed = await connection._protocol.bind_execute(
-        statement._state, arguments, _PORTAL, limit, True, None
+    state = statement._state
+    records: list[asyncpg.Record] = []
+    portion = min(limit, FIRST_ROWS)
+    found, tag, completed = await connection._protocol.bind_execute(
+        state, arguments, _PORTAL, portion, True, None
     )
+    size = 0
+    while True:
+        records += found or []
+        size += _size(found or [])
+        if size > max_bytes:
+            raise TooLargeError
+        if completed or len(records) >= limit:
+            break
+        average = size // len(records) + 1
+        portion = min(limit - len(records), max(1, 2 * max_bytes // average))
+        found, tag, completed = await connection._protocol.execute(state, _PORTAL, portion, True, None)
     command, count = _split(tag)
-    return Run(records=records or [], completed=bool(completed), command=command, count=count)
+    if count is not None:
+        count += len(records) - len(found or [])  # a tag counts the rows of its own portion
+    return Run(records=records, completed=bool(completed), command=command, count=count)
+
+
+def _size(records: Sequence[asyncpg.Record]) -> int:
+    """The least that the values need in a message, in bytes."""
+    return sum(
+        len(value) if isinstance(value, str | bytes | list) else 1 for record in records for value in record
+    )
 
 
 async def run_to_end(

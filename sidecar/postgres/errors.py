@@ -160,7 +160,7 @@ def connection_trouble(error: BaseException) -> str:
         return "the database has no free connection slot"
     if isinstance(error, asyncpg.CannotConnectNowError):
         return "the database is starting or shutting down"
-    if isinstance(error, asyncpg.ClientConfigurationError):
+    if isinstance(error, asyncpg.ClientConfigurationError | UnicodeError):
         return "database_url, or a PG variable of the environment, cannot be used to connect"
     if isinstance(error, TimeoutError):
         return "the database does not answer in time"

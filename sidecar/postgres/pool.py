@@ -146,6 +146,8 @@ class Pool:
         self._fit = False
         self._closed = False
         self._waiting = 0
+        # One for each connection: whoever has a slot finds a connection free, or may open one.
+        self._slots = asyncio.Semaphore(settings.max_size)
         self._returning: set[asyncio.Task[None]] = set()
 
     @property
@@ -205,18 +207,32 @@ class Pool:
             yield connection
 
     async def _acquire(self, pool: asyncpg.Pool) -> asyncpg.Connection[Any]:
-        self._waiting += 1
+        await self._take_slot()
         try:
-            return await pool.acquire(timeout=self._settings.acquire_timeout)
+            return await self._connection(pool)
         except DRIVER_ERRORS as error:
-            if isinstance(error, TimeoutError) and self._is_busy(pool):
-                raise UsherError(
-                    Reason.POOL_EXHAUSTED,
-                    f"all {self._settings.max_size} database connections are busy; retry later",
-                ) from None
             problem = UsherError(Reason.DATABASE_UNAVAILABLE, connection_trouble(error))
             self._report(problem)
             raise UsherError(problem.reason, f"{problem.message}; retry later") from None
+
+    async def _connection(self, pool: asyncpg.Pool) -> asyncpg.Connection[Any]:
+        """A connection for a slot that is held; without one the slot is given free."""
+        try:
+            return await pool.acquire(timeout=self._settings.connect_timeout)
+        except BaseException:
+            self._slots.release()
+            raise
+
+    async def _take_slot(self) -> None:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._settings.acquire_timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise UsherError(
+                Reason.POOL_EXHAUSTED,
+                f"all {self._settings.max_size} database connections are busy; retry later",
+            ) from None
         finally:
             self._waiting -= 1
 
@@ -241,10 +257,14 @@ class Pool:
                     # Waits for a cancellation under way, so it also tells whether the session still answers.
                     await connection.execute("ROLLBACK")
             await pool.release(connection, timeout=self._settings.connect_timeout)
+            if self._fit and self._problem is not None:
+                self._report(None)  # it answers: the probe may not have had its turn yet
         except Exception as error:
             self._observer(ConnectionDiscarded(cause=type(error).__name__))
             with contextlib.suppress(asyncpg.InterfaceError):  # asyncpg may have taken it back already
                 connection.terminate()
+        finally:
+            self._slots.release()
 
     async def _probe(self) -> UsherError | None:
         """One look at the database: what is wrong with it, if anything."""
@@ -257,14 +277,13 @@ class Pool:
                     pool.terminate()
                     return self._problem
                 self._pool = pool
-                if self._is_busy(pool):
+                if self._slots.locked():
                     return self._problem  # whoever uses the connections will tell
-                connection = await pool.acquire()
+                await self._slots.acquire()
+                connection = await self._connection(pool)
                 with self._lent(pool, connection):
                     trouble = await self._check(connection)
         except DRIVER_ERRORS as error:
-            if isinstance(error, TimeoutError) and self._pool is not None and self._is_busy(self._pool):
-                return self._problem
             return UsherError(Reason.DATABASE_UNAVAILABLE, connection_trouble(error))
         return UsherError(Reason.DATABASE_NOT_INSTALLED, trouble) if trouble else None
 
@@ -283,10 +302,6 @@ class Pool:
             connection_class=TypedConnection,
             **options,
         )
-
-    def _is_busy(self, pool: asyncpg.Pool) -> bool:
-        in_use: int = pool.get_size() - pool.get_idle_size()
-        return in_use >= self._settings.max_size
 
     def _report(self, problem: UsherError | None) -> None:
         before = self.trouble

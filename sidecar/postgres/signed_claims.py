@@ -20,7 +20,7 @@ from sidecar.core.sql import WRITING_VERBS
 from sidecar.core.values import ResultSet
 from sidecar.postgres.claim_key import BINDING, ClaimKey
 from sidecar.postgres.codecs import prepare
-from sidecar.postgres.driver import Run, execute_limited, run_to_end
+from sidecar.postgres.driver import Run, TooLargeError, execute_limited, run_to_end
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
 from sidecar.postgres.parameters import bind
 from sidecar.postgres.pool import Pool, Pooling, head
@@ -38,8 +38,9 @@ SELECT pg_catalog.set_config('request.jwt.claims', $1, true),
 """In this order: Postgres works a target list off from left to right, and the claims are believed under their
 role only. Asking for them here tells a wrong key from a statement that changed its claims."""
 
-_TAMPERED: Final = "US001"
-_KEY_UNKNOWN: Final = (
+TAMPERED: Final = "US001"
+"""The SQLSTATE that usher.claims() raises."""
+KEY_UNKNOWN: Final = (
     "the database does not know claim_key; compare it with `usher db key list`, or run `usher db key add`"
 )
 
@@ -58,47 +59,16 @@ SELECT current_user::pg_catalog.text AS role,
        auth.user_id() AS user_id,
        auth.session()::pg_catalog.text AS session,
        extract(epoch FROM pg_catalog.now())::pg_catalog.float8 AS now,
-       (SELECT NOT (rolsuper OR rolbypassrls) FROM pg_catalog.pg_roles WHERE rolname = current_user) AS rls,
+       (SELECT NOT (rolsuper OR rolbypassrls) FROM pg_catalog.pg_roles WHERE rolname = current_user)
+         AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_class
+           WHERE relrowsecurity AND NOT relforcerowsecurity
+             AND pg_catalog.pg_has_role(current_user, relowner, 'USAGE')
+         ) AS rls,
        pg_catalog.current_database()::pg_catalog.text AS database,
        pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version
 """
 _WHO_AM_I_SECONDS: Final = 5.0
-
-# The functions are looked up in the catalog: to_regprocedure fails where the login may not use the schema.
-# Since 16 a membership may come without the right to SET ROLE.
-_CHECK: Final = """
-WITH login AS (
-  SELECT CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000
-              THEN 'SET' ELSE 'MEMBER' END AS may_become
-)
-SELECT
-  r.oid IS NOT NULL AS role_exists,
-  coalesce(pg_catalog.pg_has_role(session_user, r.oid, login.may_become), false) AS member,
-  coalesce(r.rolsuper OR r.rolbypassrls, false) AS role_privileged,
-  EXISTS (
-    SELECT FROM pg_catalog.pg_roles AS other
-    WHERE (other.rolsuper OR other.rolbypassrls)
-      AND pg_catalog.pg_has_role(session_user, other.oid, login.may_become)
-  ) AS login_privileged,
-  (SELECT pg_catalog.count(DISTINCT f.proname) FROM pg_catalog.pg_proc AS f
-   WHERE f.pronamespace = n.oid AND f.proname IN ('session', 'user_id') AND f.pronargs = 0) = 2 AS installed,
-  EXISTS (
-    SELECT FROM pg_catalog.pg_proc AS f JOIN pg_catalog.pg_namespace AS u ON u.oid = f.pronamespace
-    WHERE u.nspname = 'usher' AND f.proname = 'claims' AND f.pronargs = 0
-  ) AS signed,
-  EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_session_jwt') AS foreign_functions,
-  EXISTS (
-    SELECT FROM pg_catalog.pg_auth_members AS m
-    JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
-    JOIN pg_catalog.pg_roles AS l ON l.oid = m.member
-    WHERE g.rolname = 'usher_login' AND l.rolname = session_user AND NOT m.admin_option
-  ) AS marked,
-  (SELECT rolconnlimit = 1 FROM pg_catalog.pg_roles WHERE rolname = session_user) AS alone,
-  coalesce(pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE'), false) AS usable
-FROM login
-LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = $1
-LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'auth'
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +82,8 @@ class ClaimSettings:
     unsigned_claims: bool = False
     """Accepts functions that believe claims without a tag: those of pg_session_jwt."""
     show_database_messages: bool = False
+    max_result_bytes: int = 4 * 1024**2
+    """Most that the values of a result may have; the message that carries them has the same limit."""
 
     def validate(self) -> None:
         """Raises SettingsError for a role that cannot be."""
@@ -120,71 +92,7 @@ class ClaimSettings:
             raise SettingsError("database_role must be the name of a role, usually authenticated")
 
 
-async def check_database(
-    connection: asyncpg.Connection[Any], settings: ClaimSettings, key: ClaimKey
-) -> str | None:
-    """Why scoped statements cannot run safely with this login on this database; None when they can.
-
-    Raises asyncpg's errors.
-    """
-    async with connection.transaction():
-        found = await connection.fetchrow(_CHECK, settings.role)
-    assert found is not None  # its first table has one row
-    trouble = _of_database(found, settings) or _of_login(found, settings)
-    return trouble or await _of_key(connection, settings.role, key)
-
-
-def _of_database(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
-    role = settings.role
-    if not found["installed"]:
-        return "auth.session() and auth.user_id() are missing; run `usher db install`"
-    if not found["signed"]:
-        return "usher.claims() is missing, so that any SQL could forge claims; run `usher db install`"
-    if found["foreign_functions"] and not settings.unsigned_claims:
-        return (
-            "pg_session_jwt is installed, and its functions believe claims that any SQL can forge; drop the "
-            "extension, or set unsigned_claims to accept it"
-        )
-    if not found["role_exists"]:
-        return f"the role {role} does not exist; run `usher db install`, or name another database_role"
-    if found["role_privileged"]:
-        return f"the role {role} is a superuser or has BYPASSRLS, so that no policy applies to it"
-    if not found["usable"]:
-        return f"the role {role} may not use the schema auth; run `GRANT USAGE ON SCHEMA auth TO {role}`"
-    return None
-
-
-def _of_login(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
-    if not found["member"]:
-        return f"the login may not become the role {settings.role}; run `usher db install --login-role ...`"
-    if found["login_privileged"] and not settings.allow_privileged_login:
-        return (
-            "the login is or may become a superuser or a role with BYPASSRLS, so that any statement could "
-            "leave its scope; use a login without these, or set allow_privileged_login to accept it"
-        )
-    if not found["marked"] and not settings.allow_privileged_login:
-        return "the login is no member of usher_login; run `usher db install --logins ...`"
-    if not found["alone"] and not settings.shared_login:
-        return (
-            "several sessions may share the login, so that users could read and cancel one another's "
-            "statements; run `usher db install --logins ...`, or set shared_login to accept it"
-        )
-    return None
-
-
-async def _of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
-    try:
-        await _begin(connection, key, role, "{}", 5.0, "BEGIN READ ONLY")
-    except asyncpg.PostgresError as error:
-        if getattr(error, "sqlstate", "") != _TAMPERED:
-            raise
-        return _KEY_UNKNOWN
-    finally:
-        await connection.execute("ROLLBACK")
-    return None
-
-
-async def _begin(
+async def begin_as(
     connection: asyncpg.Connection[Any], key: ClaimKey, role: str, claims: str, timeout: float, begin: str
 ) -> None:
     """Begins a transaction as `role` with `claims`. Raises asyncpg's errors."""
@@ -256,7 +164,7 @@ class SignedClaimsBackend:
         begin = head(self._pooling, read_only=read_only)
         role = self._settings.role
         try:
-            await _begin(connection, self._key, role, scope.payload_json, timeout, begin)
+            await begin_as(connection, self._key, role, scope.payload_json, timeout, begin)
         except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError):
             # The caller had no part in this: the role is gone, or may not be taken any more.
             raise UsherError(
@@ -271,14 +179,29 @@ class SignedClaimsBackend:
             translated = self._translated(error)
             if translated.reason is Reason.CLAIMS_TAMPERED:
                 # No SQL of the caller's has run yet.
-                raise UsherError(Reason.DATABASE_NOT_INSTALLED, _KEY_UNKNOWN) from None
+                raise UsherError(Reason.DATABASE_NOT_INSTALLED, KEY_UNKNOWN) from None
             raise translated from None
 
     async def _fetch(self, connection: asyncpg.Connection[Any], statement: Statement) -> ResultSet:
         prepared = await prepare(connection, statement.sql)
         arguments = bind(prepared.parameter_types, statement.parameters)
         # One row more than asked for tells whether there are more.
-        run = await execute_limited(connection, prepared.statement, arguments, statement.max_rows + 1)
+        try:
+            run = await execute_limited(
+                connection,
+                prepared.statement,
+                arguments,
+                statement.max_rows + 1,
+                self._settings.max_result_bytes,
+            )
+        except TooLargeError:
+            limit = self._settings.max_result_bytes
+            raise UsherError(
+                Reason.RESULT_TOO_LARGE,
+                f"the result has more than {limit} bytes, the limit; ask for fewer columns or rows "
+                "(options.max_rows), or page by key: WHERE id > $1 ORDER BY id LIMIT n",
+                {"limit": str(limit)},
+            ) from None
         if not run.completed and await _writes(connection, statement):
             run = await run_to_end(connection, prepared.statement, run)
         truncated = len(run.records) > statement.max_rows
@@ -316,12 +239,12 @@ class SignedClaimsBackend:
 
 
 async def _writes(connection: asyncpg.Connection[Any], statement: Statement) -> bool:
-    """Whether a statement that the limit cut is a write, to be counted in full.
+    """Whether a statement that the limit cut writes, and so must run to its end.
 
-    WITH may open either; a reading one can be endless and stays cut. Only Postgres knows which it is.
+    Also a SELECT may, by a function. A reading one can be endless and stays cut. Only Postgres knows.
     """
     if statement.verb in WRITING_VERBS:
         return True
-    if statement.verb != "WITH" or statement.read_only:
+    if statement.read_only:
         return False
     return bool(await connection.fetchval(_HAS_WRITTEN))

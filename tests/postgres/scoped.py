@@ -20,9 +20,10 @@ from sidecar.core.queries import Statement
 from sidecar.core.sql import leading_keyword
 from sidecar.core.values import NULL, Kind, Parameter, ResultSet
 from sidecar.postgres import installer
+from sidecar.postgres.check_database import check_database
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pool, PoolSettings
-from sidecar.postgres.signed_claims import ClaimSettings, SignedClaimsBackend, check_database
+from sidecar.postgres.signed_claims import ClaimSettings, SignedClaimsBackend
 from tests.fakes import START, Recorder
 
 LOGIN = "usher_test_login"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from sidecar.core.errors import Reason, SettingsError
+from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.postgres import installer
-from sidecar.postgres.signed_claims import ClaimSettings, check_database
+from sidecar.postgres.check_database import check_database
+from sidecar.postgres.signed_claims import ClaimSettings
 from tests.postgres.scoped import (
     ALICE,
     Place,
@@ -92,6 +93,16 @@ async def test_an_empty_database_is_unfit(fresh_database: str) -> None:
             "may become",
         ),
         ("ALTER FUNCTION auth.user_id() RENAME TO whoever", "SELECT", "are missing"),
+        (
+            "ALTER TABLE users OWNER TO authenticated",
+            "ALTER TABLE users OWNER TO CURRENT_USER",
+            "owns the table",
+        ),
+        (
+            "ALTER TABLE users OWNER TO usher_stranger",
+            "ALTER TABLE users OWNER TO CURRENT_USER",
+            "the login owns the table public.users",
+        ),
         ("ALTER FUNCTION usher.claims() RENAME TO whoever", "SELECT", "usher.claims() is missing"),
         ("REVOKE usher_login FROM usher_stranger", "SELECT", "no member of usher_login"),
         ("DELETE FROM usher.claim_key", "SELECT", "does not know claim_key"),
@@ -110,6 +121,22 @@ async def test_what_makes_a_database_unfit_is_said(
             assert complaint in (await verdict(stranger) or "")
         finally:
             await admin.execute(undo)
+
+
+async def test_an_owner_is_fit_where_the_policies_are_forced_on_owners(own_place: Place) -> None:
+    async with connected(own_place.admin) as admin:
+        await admin.execute("ALTER TABLE users OWNER TO authenticated")
+        async with running_backend(own_place.login, ready=False) as backend:
+            with pytest.raises(UsherError):
+                await backend.who_am_i(ALICE)
+        await admin.execute("ALTER TABLE users FORCE ROW LEVEL SECURITY")
+        assert await verdict(own_place.login) is None
+        async with running_backend(own_place.login) as backend:
+            assert (await backend.who_am_i(ALICE)).row_security_applies
+            assert rows(await query(backend, ALICE, "select id from users")) == [("alice",)]
+            await admin.execute("ALTER TABLE users NO FORCE ROW LEVEL SECURITY")
+            assert not (await backend.who_am_i(ALICE)).row_security_applies
+        await admin.execute("ALTER TABLE users OWNER TO CURRENT_USER")
 
 
 async def test_a_role_that_does_not_exist_is_said(place: Place) -> None:

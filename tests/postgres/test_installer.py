@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.postgres import installer
-from sidecar.postgres.signed_claims import check_database
+from sidecar.postgres.check_database import check_database
 from tests.postgres.scoped import (
     ALICE,
     SHARED,

@@ -11,9 +11,9 @@ import pytest
 from sidecar.core.clock import SystemClock
 from sidecar.core.errors import Reason, SettingsError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged
+from sidecar.postgres.check_database import check_database
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
 from sidecar.postgres.pool import SCRUB, SESSION_SETTINGS, Pool, PoolSettings
-from sidecar.postgres.signed_claims import check_database
 from tests.fakes import FakeClock
 from tests.postgres.scoped import (
     LOGIN,
@@ -251,6 +251,27 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError) as refused:
         PoolSettings(**{"database_url": "postgresql://h/d"} | wrong).validate()
     assert "secret" not in str(refused.value)
+
+
+async def test_a_crowd_is_told_that_the_pool_is_full_never_that_the_database_is_away(place: Place) -> None:
+    """More callers than connections, all in a hurry: the database answers all the while."""
+    watcher = Watcher()
+    outcomes: list[str] = []
+    async with running_pool(place.login, observer=watcher, max_size=2, acquire_timeout=0.05) as pool:
+
+        async def caller() -> None:
+            for _ in range(15):
+                try:
+                    async with pool.lease() as connection:
+                        await connection.execute("SELECT pg_sleep(0.01)")
+                    outcomes.append("ok")
+                except UsherError as error:
+                    outcomes.append(error.reason.value)
+
+        await asyncio.gather(*(caller() for _ in range(30)))
+        assert set(outcomes) == {"ok", "POOL_EXHAUSTED"}
+        assert pool.trouble is None
+    assert all(event.reachable for event in watcher.of(DatabaseStateChanged))
 
 
 def test_a_new_pool_says_that_it_is_not_connected() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.postgres import installer
-from sidecar.postgres.signed_claims import ClaimSettings, check_database
+from sidecar.postgres.check_database import check_database
+from sidecar.postgres.signed_claims import ClaimSettings
 from tests.postgres.scoped import ALICE, SHARED, as_role, connected, make_key, make_login, running_backend
 from tests.servers import temporary_folder
 

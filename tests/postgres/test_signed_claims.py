@@ -366,3 +366,50 @@ async def test_a_cancelled_query_writes_nothing_and_runs_no_longer(
     assert not await admin.fetchval(running)
     assert await admin.fetchval("SELECT count(*) FROM notes") == 0
     assert pool.state.size == 1
+
+
+async def test_a_select_that_writes_by_a_function_runs_to_its_end_though_the_limit_cuts_it(
+    backend: SignedClaimsBackend, admin: asyncpg.Connection
+) -> None:
+    await admin.execute(
+        """
+        CREATE TABLE written (n int);
+        GRANT SELECT, INSERT ON written TO authenticated;
+        CREATE FUNCTION write(n int) RETURNS int LANGUAGE sql AS 'INSERT INTO written VALUES (n) RETURNING n';
+        """
+    )
+    try:
+        result = await query(backend, ALICE, "select write(n) from generate_series(1, 50) as n", max_rows=10)
+        assert (result.row_count, result.truncated) == (10, True)
+        assert await admin.fetchval("SELECT count(*) FROM written") == 50
+    finally:
+        await admin.execute("DROP FUNCTION write; DROP TABLE written")
+
+
+async def test_a_result_that_is_too_large_is_given_up_early_and_nothing_is_written(
+    backend: SignedClaimsBackend, admin: asyncpg.Connection
+) -> None:
+    """The rows are counted as Postgres makes them: far fewer than all are ever made."""
+    await admin.execute("CREATE SEQUENCE made; GRANT USAGE ON made TO authenticated")
+    try:
+        refused = await refusal(
+            backend,
+            ALICE,
+            "select nextval('made'), repeat('x', 100000) from generate_series(1, 10000)",
+            max_rows=10_000,
+        )
+        assert refused.reason is Reason.RESULT_TOO_LARGE
+        assert await admin.fetchval("SELECT last_value FROM made") < 300
+    finally:
+        await admin.execute("DROP SEQUENCE made")
+
+
+@pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 300, 1000])
+async def test_results_of_one_portion_and_of_more_are_whole(backend: SignedClaimsBackend, count: int) -> None:
+    result = await query(backend, ALICE, "select n from generate_series(1, $1::int) as n", str(count))
+    assert [n for (n,) in rows(result)] == list(range(1, count + 1))
+    assert (result.command_tag, result.affected_rows) == (f"SELECT {count}", count)
+    sql = "insert into notes select n, null, 'b' from generate_series(1, $1::int) as n returning id"
+    inserted = await query(backend, ALICE, sql, str(count))
+    assert (inserted.command_tag, inserted.row_count) == (f"INSERT 0 {count}", count)
+    await query(backend, ALICE, "delete from notes")

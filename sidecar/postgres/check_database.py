@@ -1,0 +1,130 @@
+"""Whether scoped statements can run safely on a database with a login: asked at start and again and again."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import asyncpg
+
+from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.signed_claims import KEY_UNKNOWN, TAMPERED, ClaimSettings, begin_as
+
+# The functions are looked up in the catalog: to_regprocedure fails where the login may not use the schema.
+# Since 16 a membership may come without the right to SET ROLE.
+_CHECK: Final = """
+WITH login AS (
+  SELECT CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000
+              THEN 'SET' ELSE 'MEMBER' END AS may_become
+)
+SELECT
+  r.oid IS NOT NULL AS role_exists,
+  coalesce(pg_catalog.pg_has_role(session_user, r.oid, login.may_become), false) AS member,
+  coalesce(r.rolsuper OR r.rolbypassrls, false) AS role_privileged,
+  EXISTS (
+    SELECT FROM pg_catalog.pg_roles AS other
+    WHERE (other.rolsuper OR other.rolbypassrls)
+      AND pg_catalog.pg_has_role(session_user, other.oid, login.may_become)
+  ) AS login_privileged,
+  (SELECT pg_catalog.count(DISTINCT f.proname) FROM pg_catalog.pg_proc AS f
+   WHERE f.pronamespace = n.oid AND f.proname IN ('session', 'user_id') AND f.pronargs = 0) = 2 AS installed,
+  EXISTS (
+    SELECT FROM pg_catalog.pg_proc AS f JOIN pg_catalog.pg_namespace AS u ON u.oid = f.pronamespace
+    WHERE u.nspname = 'usher' AND f.proname = 'claims' AND f.pronargs = 0
+  ) AS signed,
+  EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_session_jwt') AS foreign_functions,
+  EXISTS (
+    SELECT FROM pg_catalog.pg_auth_members AS m
+    JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
+    JOIN pg_catalog.pg_roles AS l ON l.oid = m.member
+    WHERE g.rolname = 'usher_login' AND l.rolname = session_user AND NOT m.admin_option
+  ) AS marked,
+  (SELECT rolconnlimit = 1 FROM pg_catalog.pg_roles WHERE rolname = session_user) AS alone,
+  (SELECT pg_catalog.format('%I.%I', s.nspname, c.relname)
+   FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
+   WHERE c.relrowsecurity AND NOT c.relforcerowsecurity
+     AND pg_catalog.pg_has_role(r.oid, c.relowner, 'MEMBER')
+   LIMIT 1) AS owned_by_role,
+  (SELECT pg_catalog.format('%I.%I', s.nspname, c.relname)
+   FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
+   WHERE c.relrowsecurity AND NOT c.relforcerowsecurity
+     AND pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER')
+   LIMIT 1) AS owned_by_login,
+  coalesce(pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE'), false) AS usable
+FROM login
+LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = $1
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'auth'
+"""
+
+
+async def check_database(
+    connection: asyncpg.Connection[Any], settings: ClaimSettings, key: ClaimKey
+) -> str | None:
+    """Why scoped statements cannot run safely with this login on this database; None when they can.
+
+    Raises asyncpg's errors.
+    """
+    async with connection.transaction():
+        found = await connection.fetchrow(_CHECK, settings.role)
+    assert found is not None  # its first table has one row
+    trouble = _of_database(found, settings) or _of_login(found, settings)
+    return trouble or await _of_key(connection, settings.role, key)
+
+
+def _of_database(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
+    role = settings.role
+    if not found["installed"]:
+        return "auth.session() and auth.user_id() are missing; run `usher db install`"
+    if not found["signed"]:
+        return "usher.claims() is missing, so that any SQL could forge claims; run `usher db install`"
+    if found["foreign_functions"] and not settings.unsigned_claims:
+        return (
+            "pg_session_jwt is installed, and its functions believe claims that any SQL can forge; drop the "
+            "extension, or set unsigned_claims to accept it"
+        )
+    if not found["role_exists"]:
+        return f"the role {role} does not exist; run `usher db install`, or name another database_role"
+    if found["role_privileged"]:
+        return f"the role {role} is a superuser or has BYPASSRLS, so that no policy applies to it"
+    if found["owned_by_role"]:
+        return (
+            f"the role {role} owns the table {found['owned_by_role']}, so that no policy applies to it; "
+            "give the table another owner, or ALTER TABLE ... FORCE ROW LEVEL SECURITY"
+        )
+    if not found["usable"]:
+        return f"the role {role} may not use the schema auth; run `GRANT USAGE ON SCHEMA auth TO {role}`"
+    return None
+
+
+def _of_login(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
+    if not found["member"]:
+        return f"the login may not become the role {settings.role}; run `usher db install --login-role ...`"
+    if found["login_privileged"] and not settings.allow_privileged_login:
+        return (
+            "the login is or may become a superuser or a role with BYPASSRLS, so that any statement could "
+            "leave its scope; use a login without these, or set allow_privileged_login to accept it"
+        )
+    if found["owned_by_login"] and not settings.allow_privileged_login:
+        return (
+            f"the login owns the table {found['owned_by_login']}, so that SQL which returns to the login "
+            "sees all of it; use a login that owns nothing"
+        )
+    if not found["marked"] and not settings.allow_privileged_login:
+        return "the login is no member of usher_login; run `usher db install --logins ...`"
+    if not found["alone"] and not settings.shared_login:
+        return (
+            "several sessions may share the login, so that users could read and cancel one another's "
+            "statements; run `usher db install --logins ...`, or set shared_login to accept it"
+        )
+    return None
+
+
+async def _of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
+    try:
+        await begin_as(connection, key, role, "{}", 5.0, "BEGIN READ ONLY")
+    except asyncpg.PostgresError as error:
+        if getattr(error, "sqlstate", "") != TAMPERED:
+            raise
+        return KEY_UNKNOWN
+    finally:
+        await connection.execute("ROLLBACK")
+    return None
