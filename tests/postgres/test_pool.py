@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from sidecar.core.clock import SystemClock
-from sidecar.core.errors import Reason, SettingsError
+from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged
 from sidecar.postgres.check_database import check_database
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
