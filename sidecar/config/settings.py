@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.config.addresses import is_local, is_wildcard
+from sidecar.config.addresses import canonical, is_local, is_wildcard, takes_any_port
 from sidecar.config.declaring import (
     Declared,
     address,
@@ -140,7 +140,7 @@ class Config:
                     "authenticated; listen on 127.0.0.1 or unix:/path, or set allow_anonymous to accept it"
                 )
         addresses = [getattr(self, name) for name in ADDRESSES]
-        fixed = [address for address in addresses if address and not address.endswith(":0")]
+        fixed = [canonical(address) for address in addresses if address and not takes_any_port(address)]
         if len(set(fixed)) < len(fixed):
             raise SettingsError(f"{', '.join(ADDRESSES)} must all be different")
         if self.dev_postgres_port > 65535:
@@ -155,7 +155,7 @@ class Config:
         dataclasses.replace(
             self.pool_settings, database_url=self.database_url or "postgresql://localhost/usher"
         ).validate()
-        if not self.issuer and is_wildcard(self.http_address):
+        if not self.issuer and (is_wildcard(self.http_address) or takes_any_port(self.http_address)):
             raise SettingsError(
                 f"issuer: {self.http_address} is no address that a verifier could ask; set issuer to the "
                 "public URL under which the JWKS is reached"

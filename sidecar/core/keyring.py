@@ -27,6 +27,8 @@ MAX_KEYS: Final = 64
 """Keys in a set: 64 RSA keys of 4096 bits make 51 KiB, and Neon reads 64 KiB."""
 LONGEST_CACHE_SECONDS: Final = 300
 """Most that Cache-Control grants: a key revoked in an emergency should leave caches soon."""
+UNSETTLED_CACHE_SECONDS: Final = 10
+"""Most that it grants after a key has signed before its lead time: the next emergency may be near."""
 
 
 class KeyState(enum.StrEnum):
@@ -148,8 +150,10 @@ class PublishedKeys:
     etag: str
     """A strong entity tag, quoted (RFC 9110 section 8.8.3)."""
     max_age: int
-    """Seconds for which it may be cached."""
+    """Seconds for which it may be cached, once settled."""
     algorithms: tuple[str, ...]
+    settled_at: float = 0.0
+    """From when on that holds: verifiers that follow the lead time then know every key. 0: at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +173,20 @@ def publish(ring: KeyRing, settings: RotationSettings) -> PublishedKeys:
     body = json.dumps({"keys": [dict(key.key.jwk) for key in ring.keys]}, separators=(",", ":")).encode(
         "ascii"
     )
+    active = ring.active
+    early = active is not None and (active.activated_at or 0.0) < ready_time(active, settings)
     return PublishedKeys(
         body=body,
         etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"',
         max_age=settings.max_age,
         algorithms=tuple(sorted({key.key.algorithm.value for key in ring.keys})),
+        settled_at=max(ready_time(key, settings) for key in ring.keys) if early else 0.0,
     )
+
+
+def unsettled(published: PublishedKeys) -> PublishedKeys:
+    """The same set before it has settled: caches may keep it for a short while only."""
+    return replace(published, max_age=min(published.max_age, UNSETTLED_CACHE_SECONDS))
 
 
 def begin(first: SigningKey, second: SigningKey, now: float) -> Change:

@@ -14,7 +14,7 @@ from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, TokenIssued, TokenRefused
 from sidecar.core.jws import VerifiedToken
-from sidecar.core.keyring import KeyRing, PublishedKeys, RotationSettings, may_sign, publish
+from sidecar.core.keyring import KeyRing, PublishedKeys, RotationSettings, may_sign, publish, unsettled
 from sidecar.core.keys import PublicKey, SigningKey
 
 
@@ -49,8 +49,9 @@ class Signer:
 
     @property
     def published(self) -> PublishedKeys:
-        """The JWKS now, made once a change of the ring."""
-        return self._published
+        """The JWKS now: the same object until the ring changes or has settled."""
+        settled = self._clock.now() >= self._published.settled_at
+        return self._published if settled else self._unsettled
 
     @property
     def last_use(self) -> float:
@@ -64,6 +65,7 @@ class Signer:
         self._active = ring.active
         self._keys: Mapping[str, PublicKey] = {key.key.kid: key.key for key in ring.keys}
         self._published = publish(ring, self._settings)
+        self._unsettled = unsettled(self._published)
         self._ring = ring
 
     def sign(self, claims: Claims) -> Issued:

@@ -139,6 +139,41 @@ def test_what_is_published_changes_its_tag_and_may_be_cached_for_less_than_the_l
     assert keyring.publish(ring, RotationSettings(lead_time=400)).max_age == 100
 
 
+def test_a_set_whose_active_key_came_early_settles_when_every_key_has_had_its_lead_time() -> None:
+    lead, period = SETTINGS.lead_time, SETTINGS.period
+
+    def settled_at(ring: KeyRing) -> float:
+        return keyring.publish(ring, SETTINGS).settled_at
+
+    ring = begun()
+    assert settled_at(ring) == lead  # at the start caches may hold the set of the process before
+    due, _ = keyring.advance(ring, period, 0, SETTINGS)
+    assert settled_at(due) == 0
+    assert settled_at(keyring.prepare(due, POOL[2], period)[0]) == 0
+
+    for now, expected in ((100.0, 100.0 + lead), (lead, 0.0)):
+        for changed, _ in (
+            keyring.rotate(ring, now, 0, SETTINGS, force=True),
+            keyring.revoke(ring, POOL[0].public.kid, now, 0),
+        ):
+            full, _ = keyring.prepare(changed, POOL[2], now)
+            assert settled_at(full) == expected
+
+
+def test_an_unsettled_set_may_be_cached_for_a_short_while_only() -> None:
+    for settings, expected in (
+        (SETTINGS, keyring.UNSETTLED_CACHE_SECONDS),
+        (RotationSettings(lead_time=8, unsafe_timing=True), 2),
+    ):
+        published = keyring.publish(begun(), settings)
+        unsettled = keyring.unsettled(published)
+        assert (unsettled.body, unsettled.etag, unsettled.max_age) == (
+            published.body,
+            published.etag,
+            expected,
+        )
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

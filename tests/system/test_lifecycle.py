@@ -91,7 +91,8 @@ def test_a_port_that_is_taken_is_named_with_its_setting(demo: dict[str, str], se
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         others = dict.fromkeys(("grpc_address", "http_address", "admin_http_address"), "127.0.0.1:0")
-        done = usher("serve", **(demo | others | {setting: address}))
+        settings = demo | {"issuer": "https://issuer.example"} | others
+        done = usher("serve", **(settings | {setting: address}))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"usher: {setting}: cannot listen on {address}")
     assert f"--{setting.replace('_', '-')}" in done.stderr
