@@ -121,6 +121,8 @@ class Config:
     )
 
     default_deadline: float = setting(15.0, "deadline of a call that comes without one", duration)
+    max_deadline: float = setting(60.0, "longest deadline of a call, whatever its caller asks for", duration)
+    max_concurrent_calls: int = setting(1000, "most calls that run or wait at a time", integer)
     max_message_bytes: int = setting(4 * 1024**2, "largest gRPC message, either way", size)
     drain_grace: float = setting(10.0, "how long a stop waits for calls in flight", duration)
     log_format: str = setting("auto", "auto, text or json", one_of("auto", "text", "json"))
@@ -149,6 +151,10 @@ class Config:
             raise SettingsError(
                 "default_deadline and pool_acquire_timeout must be positive, drain_grace not negative"
             )
+        if self.max_deadline < self.default_deadline:
+            raise SettingsError("max_deadline must not be shorter than default_deadline")
+        if self.max_concurrent_calls < 1:
+            raise SettingsError("max_concurrent_calls must be at least 1")
         if not 64 * 1024 <= self.max_message_bytes <= 512 * 1024**2:
             raise SettingsError("max_message_bytes must lie between 64KiB and 512MiB")
         # `usher serve` needs a URL, `usher dev` brings its own; the rest must hold in any case.

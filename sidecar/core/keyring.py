@@ -17,8 +17,10 @@ from typing import Final
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.keys import RSA_SIZES, Algorithm, PrivateKey, PublicKey, SigningKey
 
-SAFE_LEAD_SECONDS: Final = 3900
-"""Neon's hosted verifier is seen to keep a set for 3600 s; the rest is for caches in front and clocks."""
+VERIFIER_CACHE_SECONDS: Final = 3600
+"""How long a verifier may go on with a set that it fetched: what Neon's hosted one is seen to do."""
+SAFE_LEAD_SECONDS: Final = VERIFIER_CACHE_SECONDS + 300
+"""The rest is for caches in front and clocks."""
 SHORTEST_LEAD_SECONDS: Final = 330
 """Neon's published verifier refreshes a set in use after 300 s."""
 HOLD_MARGIN_SECONDS: Final = 120

@@ -128,6 +128,21 @@ def test_the_last_use_never_goes_back(signer: Signer, clock: FakeClock) -> None:
     assert signer.last_use == latest == int(clock.now()) + 1000
 
 
+def test_every_key_has_a_last_use_of_its_own(signer: Signer, clock: FakeClock) -> None:
+    """A clock that was once far ahead holds back the key that signed then, and no later one."""
+    signer.sign(claims(clock))
+    ahead = signer.last_use
+    clock.set_back(100 * SETTINGS.period)
+    ring, _ = keyring.rotate(signer.ring, clock.now(), signer.last_use, SETTINGS, force=True)
+    assert ring.keys[0].retired_at == ahead
+    signer.replace_ring(ring)
+    assert signer.last_use == 0
+    signer.sign(claims(clock))
+    ring, _ = keyring.prepare(ring, generate(Algorithm.ES256, 0), clock.now())
+    signer.replace_ring(ring)
+    assert signer.last_use == int(clock.now()), "a ring with the same active key keeps its last use"
+
+
 def test_a_ring_without_an_active_key_never_comes_into_force(signer: Signer) -> None:
     before = signer.ring
     with pytest.raises(ValueError, match="active"):
