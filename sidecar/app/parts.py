@@ -78,12 +78,19 @@ async def build(config: Config, clock: Clock) -> Parts:
     issuer = Issuer(signer, config.issuer_settings, clock)
     backend = SignedClaimsBackend(pool, config.claim_settings, key, config.pool_settings.pooling)
     queries = ScopedQueries(backend, config.query_settings, clock, observe)
-    calls = CallFactory(clock, observe, config.default_deadline)
+    calls = CallFactory(
+        clock,
+        observe,
+        config.default_deadline,
+        max_deadline=config.max_deadline,
+        max_concurrent=config.max_concurrent_calls,
+    )
     every = handlers(
         calls,
         TokenService(issuer, signer),
         QueryService(issuer, queries, config.max_message_bytes),
         KeyService(signer, rotator, rotation, clock),
+        config.max_message_bytes,
     )
     rpc = functools.partial(
         RpcListener, every=every, max_message_bytes=config.max_message_bytes, reflection=config.reflection

@@ -78,6 +78,7 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.DATABASE_ERROR: grpc.StatusCode.UNKNOWN,
     Reason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+    Reason.TOO_MANY_CALLS: _EXHAUSTED,
 }
 """The code of every reason. docs/errors.md shows the same table."""
 

@@ -35,7 +35,7 @@ OTHER: Final = "other"
 MOST_SERIES: Final = 250
 """Of one metric, as a last resort; no closed set comes near."""
 
-SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 # A time of creation for every series, as gauges of their own: nobody asks for them here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -143,7 +143,9 @@ class Metrics:
             "usher_query_truncated_total", "Scoped queries whose rows were cut at the limit."
         )
         self._query_seconds = self._histogram(
-            "usher_query_duration_seconds", "Time of a scoped query in the database.", "backend"
+            "usher_query_duration_seconds",
+            "Time of a scoped query from the request for a connection to the answer.",
+            "backend",
         )
         self._db_up = Gauge(
             "usher_db_up", "Whether the database can be used: 1 or 0.", registry=self._registry

@@ -259,6 +259,7 @@ def new_handlers(
         TokenService(issuer, signer),
         QueryService(issuer, ScopedQueries(parts.backend, QuerySettings(), clock, seen), max_message_bytes),
         KeyService(signer, Rotator(signer, parts.rotation, clock, seen), parts.rotation, clock),
+        max_message_bytes,
     )
 
 

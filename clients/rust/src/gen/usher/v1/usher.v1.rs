@@ -109,7 +109,7 @@ pub enum ErrorReason {
     LockNotAvailable = 102,
     /// The statement ran longer than its timeout and was cancelled in Postgres.
     StatementTimeout = 103,
-    /// The caller's deadline, or the server's default one, passed; the statement was cancelled.
+    /// The caller's deadline, or the server's own, passed; a statement was cancelled unless it had committed.
     DeadlineExceeded = 104,
     /// Every database connection is busy and none came free in time.
     PoolExhausted = 105,
@@ -125,6 +125,8 @@ pub enum ErrorReason {
     ShuttingDown = 110,
     /// A fault in Usher itself; the log line with the same request id has the cause.
     Internal = 111,
+    /// The server already runs as many calls as it admits at a time; this one was not looked at.
+    TooManyCalls = 112,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -187,6 +189,7 @@ impl ErrorReason {
             Self::DatabaseError => "ERROR_REASON_DATABASE_ERROR",
             Self::ShuttingDown => "ERROR_REASON_SHUTTING_DOWN",
             Self::Internal => "ERROR_REASON_INTERNAL",
+            Self::TooManyCalls => "ERROR_REASON_TOO_MANY_CALLS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -246,6 +249,7 @@ impl ErrorReason {
             "ERROR_REASON_DATABASE_ERROR" => Some(Self::DatabaseError),
             "ERROR_REASON_SHUTTING_DOWN" => Some(Self::ShuttingDown),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
+            "ERROR_REASON_TOO_MANY_CALLS" => Some(Self::TooManyCalls),
             _ => None,
         }
     }
