@@ -28,8 +28,8 @@ $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $(STAMP)
 
-test: $(STAMP) ## Run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## Run all tests but the attack corpus
+	@$(BIN)/python -m pytest --ignore=tests/attacks $(ARGS)
 
 fast: $(STAMP) ## Run the tests that need no process, database or toolchain
 	@$(BIN)/python -m pytest tests/core tests/telemetry tests/test_house.py $(ARGS)
@@ -38,6 +38,9 @@ system: $(STAMP) ## Run only the tests on real processes
 	@$(BIN)/python -m pytest tests/system $(ARGS)
 
 attacks: $(STAMP) ## Run the attacks alone, on every PostgreSQL that is here; ends with a table of all cases
+	@$(BIN)/python -m pytest tests/attacks -q $(ARGS)
+
+attacks: $(STAMP) ## Run the attack corpus alone, and show what fell to which attack
 	@$(BIN)/python -m pytest tests/attacks -q $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and the order of imports
