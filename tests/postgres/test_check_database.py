@@ -103,6 +103,11 @@ async def test_an_empty_database_is_unfit(fresh_database: str) -> None:
             "ALTER TABLE users OWNER TO CURRENT_USER",
             "the login owns the table public.users",
         ),
+        (
+            "GRANT CREATE ON SCHEMA public TO PUBLIC",
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+            "may create tables in the schema public",
+        ),
         ("ALTER FUNCTION usher.claims() RENAME TO whoever", "SELECT", "usher.claims() is missing"),
         ("REVOKE usher_login FROM usher_stranger", "SELECT", "no member of usher_login"),
         ("DELETE FROM usher.claim_key", "SELECT", "does not know claim_key"),
