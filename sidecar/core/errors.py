@@ -69,6 +69,10 @@ class Reason(enum.StrEnum):
     SHUTTING_DOWN = "SHUTTING_DOWN"
     INTERNAL = "INTERNAL"
 
+    POLICY_REFUSED = "POLICY_REFUSED"
+    RATE_LIMITED = "RATE_LIMITED"
+    NAMED_STATEMENT_UNKNOWN = "NAMED_STATEMENT_UNKNOWN"
+
 
 class Blame(enum.StrEnum):
     """Whose fault an error is; the label under which errors are counted."""
@@ -100,6 +104,7 @@ _RETRYABLE_REASONS = frozenset(
         Reason.POOL_EXHAUSTED,
         Reason.DATABASE_UNAVAILABLE,
         Reason.SHUTTING_DOWN,
+        Reason.RATE_LIMITED,
     }
 )
 
@@ -124,6 +129,8 @@ class UsherError(Exception):
     message: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     violations: Sequence[FieldViolation] = ()
+    retry_after: float | None = None
+    """Seconds until a retry makes sense, where it is known."""
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"

@@ -134,6 +134,12 @@ const (
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 110
 	// A fault in Usher itself; the log line with the same request id has the cause.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 111
+	// The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
+	ErrorReason_ERROR_REASON_POLICY_REFUSED ErrorReason = 131
+	// The caller is above its rate limit; RetryInfo says when it may call again.
+	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 132
+	// No named statement has this name.
+	ErrorReason_ERROR_REASON_NAMED_STATEMENT_UNKNOWN ErrorReason = 133
 )
 
 // Enum value maps for ErrorReason.
@@ -193,6 +199,9 @@ var (
 		109: "ERROR_REASON_DATABASE_ERROR",
 		110: "ERROR_REASON_SHUTTING_DOWN",
 		111: "ERROR_REASON_INTERNAL",
+		131: "ERROR_REASON_POLICY_REFUSED",
+		132: "ERROR_REASON_RATE_LIMITED",
+		133: "ERROR_REASON_NAMED_STATEMENT_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -249,6 +258,9 @@ var (
 		"ERROR_REASON_DATABASE_ERROR":          109,
 		"ERROR_REASON_SHUTTING_DOWN":           110,
 		"ERROR_REASON_INTERNAL":                111,
+		"ERROR_REASON_POLICY_REFUSED":          131,
+		"ERROR_REASON_RATE_LIMITED":            132,
+		"ERROR_REASON_NAMED_STATEMENT_UNKNOWN": 133,
 	}
 )
 
@@ -283,7 +295,7 @@ var File_usher_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1busher/v1/error_reason.proto\x12\busher.v1*\xfd\x0e\n" +
+	"\x1busher/v1/error_reason.proto\x12\busher.v1*\xea\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_REQUEST\x10\x01\x12\x1e\n" +
@@ -338,7 +350,10 @@ const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"#ERROR_REASON_DATABASE_NOT_INSTALLED\x10l\x12\x1f\n" +
 	"\x1bERROR_REASON_DATABASE_ERROR\x10m\x12\x1e\n" +
 	"\x1aERROR_REASON_SHUTTING_DOWN\x10n\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10oB6\n" +
+	"\x15ERROR_REASON_INTERNAL\x10o\x12 \n" +
+	"\x1bERROR_REASON_POLICY_REFUSED\x10\x83\x01\x12\x1e\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10\x84\x01\x12)\n" +
+	"$ERROR_REASON_NAMED_STATEMENT_UNKNOWN\x10\x85\x01B6\n" +
 	"\fdev.usher.v1P\x01Z$usher.dev/client-go/usher/v1;usherv1b\x06proto3"
 
 var (

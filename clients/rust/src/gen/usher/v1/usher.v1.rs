@@ -125,6 +125,14 @@ pub enum ErrorReason {
     ShuttingDown = 110,
     /// A fault in Usher itself; the log line with the same request id has the cause.
     Internal = 111,
+    // --- the caller and the policy ---
+
+    /// The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
+    PolicyRefused = 131,
+    /// The caller is above its rate limit; RetryInfo says when it may call again.
+    RateLimited = 132,
+    /// No named statement has this name.
+    NamedStatementUnknown = 133,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -187,6 +195,9 @@ impl ErrorReason {
             Self::DatabaseError => "ERROR_REASON_DATABASE_ERROR",
             Self::ShuttingDown => "ERROR_REASON_SHUTTING_DOWN",
             Self::Internal => "ERROR_REASON_INTERNAL",
+            Self::PolicyRefused => "ERROR_REASON_POLICY_REFUSED",
+            Self::RateLimited => "ERROR_REASON_RATE_LIMITED",
+            Self::NamedStatementUnknown => "ERROR_REASON_NAMED_STATEMENT_UNKNOWN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -246,6 +257,9 @@ impl ErrorReason {
             "ERROR_REASON_DATABASE_ERROR" => Some(Self::DatabaseError),
             "ERROR_REASON_SHUTTING_DOWN" => Some(Self::ShuttingDown),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
+            "ERROR_REASON_POLICY_REFUSED" => Some(Self::PolicyRefused),
+            "ERROR_REASON_RATE_LIMITED" => Some(Self::RateLimited),
+            "ERROR_REASON_NAMED_STATEMENT_UNKNOWN" => Some(Self::NamedStatementUnknown),
             _ => None,
         }
     }
@@ -657,7 +671,7 @@ pub struct RunScopedQueryRequest {
     /// The end user.
     #[prost(message, optional, tag="1")]
     pub scope: ::core::option::Option<Scope>,
-    /// One SQL statement, with $1, $2, ... where parameters stand.
+    /// One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
     #[prost(string, tag="2")]
     pub sql: ::prost::alloc::string::String,
     /// The parameters, first for $1.
@@ -666,6 +680,9 @@ pub struct RunScopedQueryRequest {
     /// How to run it.
     #[prost(message, optional, tag="4")]
     pub options: ::core::option::Option<QueryOptions>,
+    /// The name of a statement that the server holds, instead of `sql`.
+    #[prost(string, tag="5")]
+    pub statement: ::prost::alloc::string::String,
 }
 /// QueryOptions limit one statement.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

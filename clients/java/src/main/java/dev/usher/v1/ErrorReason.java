@@ -445,6 +445,30 @@ public enum ErrorReason
    * <code>ERROR_REASON_INTERNAL = 111;</code>
    */
   ERROR_REASON_INTERNAL(111),
+  /**
+   * <pre>
+   * The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
+   * </pre>
+   *
+   * <code>ERROR_REASON_POLICY_REFUSED = 131;</code>
+   */
+  ERROR_REASON_POLICY_REFUSED(131),
+  /**
+   * <pre>
+   * The caller is above its rate limit; RetryInfo says when it may call again.
+   * </pre>
+   *
+   * <code>ERROR_REASON_RATE_LIMITED = 132;</code>
+   */
+  ERROR_REASON_RATE_LIMITED(132),
+  /**
+   * <pre>
+   * No named statement has this name.
+   * </pre>
+   *
+   * <code>ERROR_REASON_NAMED_STATEMENT_UNKNOWN = 133;</code>
+   */
+  ERROR_REASON_NAMED_STATEMENT_UNKNOWN(133),
   UNRECOGNIZED(-1),
   ;
 
@@ -885,6 +909,30 @@ public enum ErrorReason
    * <code>ERROR_REASON_INTERNAL = 111;</code>
    */
   public static final int ERROR_REASON_INTERNAL_VALUE = 111;
+  /**
+   * <pre>
+   * The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
+   * </pre>
+   *
+   * <code>ERROR_REASON_POLICY_REFUSED = 131;</code>
+   */
+  public static final int ERROR_REASON_POLICY_REFUSED_VALUE = 131;
+  /**
+   * <pre>
+   * The caller is above its rate limit; RetryInfo says when it may call again.
+   * </pre>
+   *
+   * <code>ERROR_REASON_RATE_LIMITED = 132;</code>
+   */
+  public static final int ERROR_REASON_RATE_LIMITED_VALUE = 132;
+  /**
+   * <pre>
+   * No named statement has this name.
+   * </pre>
+   *
+   * <code>ERROR_REASON_NAMED_STATEMENT_UNKNOWN = 133;</code>
+   */
+  public static final int ERROR_REASON_NAMED_STATEMENT_UNKNOWN_VALUE = 133;
 
 
   public final int getNumber() {
@@ -965,6 +1013,9 @@ public enum ErrorReason
       case 109: return ERROR_REASON_DATABASE_ERROR;
       case 110: return ERROR_REASON_SHUTTING_DOWN;
       case 111: return ERROR_REASON_INTERNAL;
+      case 131: return ERROR_REASON_POLICY_REFUSED;
+      case 132: return ERROR_REASON_RATE_LIMITED;
+      case 133: return ERROR_REASON_NAMED_STATEMENT_UNKNOWN;
       default: return null;
     }
   }
