@@ -14,8 +14,9 @@ from usher.v1 import error_reason_pb2, key_service_pb2, query_service_pb2, token
 from sidecar.cli.main import parser
 from sidecar.config import Config
 from sidecar.core.errors import Reason
+from sidecar.core.policy import ADMIN_METHODS, METHODS
 from sidecar.core.values import Kind
-from sidecar.rpc.access import ACCESS
+from sidecar.rpc.access import ACCESS, Listener
 from sidecar.rpc.status import CODES
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +25,7 @@ LONGEST_FILE = 400
 
 # Seen through the tests of the file beside them, or only declarations.
 WITHOUT_OWN_TEST = {
+    "core/callers.py",
     "core/clock.py",
     "core/events.py",
     "core/values.py",
@@ -72,6 +74,14 @@ def test_every_rpc_is_in_the_access_table() -> None:
         for method in service.methods
     }
     assert set(ACCESS) == contract
+
+
+def test_the_policy_knows_every_rpc_and_which_are_for_admins() -> None:
+    def served(listener: Listener) -> set[str]:
+        return {rpc.rpartition("/")[2] for rpc, where in ACCESS.items() if where is listener}
+
+    assert set(METHODS) == served(Listener.DATA)
+    assert set(ADMIN_METHODS) == served(Listener.ADMIN)
 
 
 def test_reasons_are_the_same_in_contract_core_status_and_docs() -> None:

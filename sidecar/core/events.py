@@ -114,6 +114,31 @@ class SafetyWeakened:
     consequence: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDecided:
+    """The policy allowed or refused a call. `caller` is a name of the policy, "anonymous" or "unknown".
+
+    `verdict` is allowed or refused, `rule` the path of the field that refused.
+    """
+
+    caller: str
+    method: str
+    verdict: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyLoaded:
+    """The policy file was read. `outcome` is loaded, or refused: then the one before stays in force.
+
+    `callers` counts those in force; `detail` says where the file is wrong, without values.
+    """
+
+    outcome: str
+    callers: int
+    detail: str = ""
+
+
 Event = (
     RpcFinished
     | RpcFault
@@ -127,6 +152,8 @@ Event = (
     | ConnectionDiscarded
     | Lifecycle
     | SafetyWeakened
+    | PolicyDecided
+    | PolicyLoaded
 )
 
 Observer = Callable[[Event], None]

@@ -166,6 +166,27 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         "warning",
         {"event": "safety_weakened", "setting": "allow_anonymous", "consequence": "anyone may call"},
     ),
+    (
+        events.PolicyDecided(caller="orders", method="IssueToken", verdict="allowed", rule=""),
+        "debug",
+        {
+            "event": "policy_decided",
+            "caller": "orders",
+            "method": "IssueToken",
+            "verdict": "allowed",
+            "rule": "",
+        },
+    ),
+    (
+        events.PolicyLoaded(outcome="refused", callers=2, detail="policy.toml:3: is not TOML"),
+        "error",
+        {
+            "event": "policy_loaded",
+            "outcome": "refused",
+            "callers": 2,
+            "detail": "policy.toml:3: is not TOML",
+        },
+    ),
 ]
 
 
@@ -188,6 +209,16 @@ def test_a_failed_call_is_as_loud_as_it_is_ours(
     stream = configured()
     logs.observe(finished(blame, code="INTERNAL", reason="INTERNAL"))
     assert [line["level"] for line in lines(stream)] == [level]
+
+
+def test_what_the_policy_refuses_is_louder(
+    configured: Callable[..., io.StringIO],
+) -> None:
+    stream = configured()
+    rule = "callers.orders.subjects"
+    logs.observe(events.PolicyDecided(caller="orders", method="WhoAmI", verdict="refused", rule=rule))
+    logs.observe(events.PolicyLoaded(outcome="loaded", callers=1))
+    assert [line["level"] for line in lines(stream)] == ["info", "info"]
 
 
 def test_the_level_is_a_threshold(configured: Callable[..., io.StringIO]) -> None:

@@ -77,6 +77,8 @@ def busy_metrics() -> Metrics:
         events.ConnectionDiscarded(cause="TimeoutError"),
         events.Lifecycle(phase="ready"),
         events.SafetyWeakened(setting="allow_anonymous", consequence="callers are not authenticated"),
+        events.PolicyDecided(caller="orders", method="IssueToken", verdict="allowed", rule=""),
+        events.PolicyLoaded(outcome="loaded", callers=3),
     ]
     assert {type(event) for event in seen} == set(events.Event.__args__)
     for event in seen:
@@ -104,6 +106,10 @@ def test_every_event_is_counted() -> None:
     assert sample(metrics, "usher_db_up") == 1
     assert sample(metrics, "usher_db_connections_discarded_total", cause="TimeoutError") == 1
     assert sample(metrics, "usher_safety_weakened", setting="allow_anonymous") == 1
+    decided = {"caller": "orders", "method": "IssueToken", "verdict": "allowed"}
+    assert sample(metrics, "usher_policy_decisions_total", **decided) == 1
+    assert sample(metrics, "usher_policy_reloads_total", outcome="loaded") == 1
+    assert (sample(metrics, "usher_policy_callers"), sample(metrics, "usher_policy_stale")) == (3, 0)
     assert sample(metrics, "usher_keys", state="active") == 1
     assert sample(metrics, "usher_db_pool_connections", state="idle") == 3
 
