@@ -106,6 +106,12 @@ def folder(text: str) -> str:
     return text
 
 
+def optional_path(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a path, or nothing")
+    return text
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
