@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from sidecar.config import Config
+from sidecar.app.policy_reload import PolicyReloader
+from sidecar.config import Config, load_statements
 from sidecar.core.clock import Clock
 from sidecar.core.events import DatabaseStateChanged, Event, Observer, SafetyWeakened
 from sidecar.core.health import Health
 from sidecar.core.issuer import Issuer
 from sidecar.core.keyring import SAFE_LEAD_SECONDS
+from sidecar.core.policy import Authorizer
 from sidecar.core.queries import ScopedQueries
 from sidecar.core.rotation import Rotator, first_ring
 from sidecar.core.signer import Signer
+from sidecar.core.statements import Catalog
 from sidecar.postgres.check_database import check_database
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pool
@@ -37,6 +42,8 @@ class Parts:
     """Everything that runs. Built, but not started."""
 
     calls: CallFactory
+    authorizer: Authorizer
+    policy_reloader: PolicyReloader | None
     rotator: Rotator
     pool: Pool
     health: Health
@@ -47,8 +54,11 @@ class Parts:
     admin: HttpListener
 
 
-async def build(config: Config, clock: Clock) -> Parts:
-    """The parts, the first keys made. Raises SettingsError for settings that cannot be served."""
+async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
+    """The parts, the first keys made; `reload` asks for another look at the policy file.
+
+    Raises SettingsError for settings that cannot be served.
+    """
     metrics = Metrics(clock, ACCESS)
     wake: list[Callable[[], None]] = []
 
@@ -60,6 +70,13 @@ async def build(config: Config, clock: Clock) -> Parts:
                 listener()
 
     _say_what_weakens(config, observe)
+    catalog = _catalog(config)
+    reloader = (
+        PolicyReloader(Path(config.policy_file), catalog.names, clock, observe, reload)
+        if config.policy_file
+        else None
+    )
+    authorizer = Authorizer(reloader.first() if reloader else None, clock, observe)
     rotation = config.rotation_settings
     signer = Signer(await first_ring(rotation, clock, observe), rotation, config.issuer_url, clock, observe)
     rotator = Rotator(signer, rotation, clock, observe)
@@ -77,13 +94,13 @@ async def build(config: Config, clock: Clock) -> Parts:
 
     issuer = Issuer(signer, config.issuer_settings, clock)
     backend = SignedClaimsBackend(pool, config.claim_settings, key, config.pool_settings.pooling)
-    queries = ScopedQueries(backend, config.query_settings, clock, observe)
-    calls = CallFactory(clock, observe, config.default_deadline)
+    queries = ScopedQueries(backend, config.query_settings, clock, observe, catalog)
+    calls = CallFactory(clock, observe, config.default_deadline, authorizer)
     every = handlers(
         calls,
-        TokenService(issuer, signer),
-        QueryService(issuer, queries, config.max_message_bytes),
-        KeyService(signer, rotator, rotation, clock),
+        TokenService(issuer, signer, authorizer),
+        QueryService(issuer, queries, config.max_message_bytes, authorizer),
+        KeyService(signer, rotator, rotation, clock, authorizer),
     )
     rpc = functools.partial(
         RpcListener, every=every, max_message_bytes=config.max_message_bytes, reflection=config.reflection
@@ -92,6 +109,8 @@ async def build(config: Config, clock: Clock) -> Parts:
     probes = Probes(metrics.render, health.checks)
     return Parts(
         calls=calls,
+        authorizer=authorizer,
+        policy_reloader=reloader,
         rotator=rotator,
         pool=pool,
         health=health,
@@ -101,6 +120,12 @@ async def build(config: Config, clock: Clock) -> Parts:
         public=HttpListener("http_address", config.http_address, discovery.answer, observe),
         admin=HttpListener("admin_http_address", config.admin_http_address, probes.answer, observe),
     )
+
+
+def _catalog(config: Config) -> Catalog:
+    if not config.statements_dir:
+        return Catalog()
+    return load_statements(Path(config.statements_dir), config.max_sql_bytes)
 
 
 def _say_what_weakens(config: Config, observe: Observer) -> None:

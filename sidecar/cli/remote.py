@@ -62,6 +62,13 @@ def add_claims(parser: argparse.ArgumentParser) -> None:
 
 
 def claims(texts: list[str]) -> Struct:
+    """The claims of `--claim` options as a message. Raises as claims_of."""
+    struct = Struct()
+    struct.update(claims_of(texts))
+    return struct
+
+
+def claims_of(texts: list[str]) -> dict[str, Any]:
     """The claims of `--claim` options.
 
     Raises SettingsError for one that is not NAME=VALUE, and UsherError as core.claims for one that no token
@@ -79,9 +86,7 @@ def claims(texts: list[str]) -> Struct:
             found[name.removesuffix(":")] = json.loads(value)
         except (ValueError, RecursionError):
             raise SettingsError(f"--claim {name}=: the value is not JSON; quote it for the shell") from None
-    struct = Struct()
-    struct.update(custom_claims(found))
-    return struct
+    return custom_claims(found)
 
 
 def scope(chosen: argparse.Namespace) -> query_service_pb2.Scope:

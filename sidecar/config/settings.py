@@ -15,6 +15,7 @@ from sidecar.config.declaring import (
     integer,
     one_of,
     optional_address,
+    optional_path,
     setting,
     size,
     switch,
@@ -54,6 +55,10 @@ class Config:
         switch,
         weakens="anyone who reaches the gRPC port is served",
     )
+    policy_file: str = setting(
+        "", "the policy: which caller may ask for what; empty: every caller may ask for all", optional_path
+    )
+    statements_dir: str = setting("", "the folder of named statements; empty: there are none", optional_path)
     reflection: bool = setting(True, "answers gRPC server reflection", switch)
 
     database_url: str = setting(

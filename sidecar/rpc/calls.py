@@ -12,16 +12,21 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from sidecar.core.callers import ANONYMOUS, Caller
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, RpcFault, RpcFinished
+from sidecar.core.policy import Authorizer
 from sidecar.rpc.contract import request_parser
 from sidecar.rpc.status import CODES, Refusal
 
 M = TypeVar("M", bound=Message)
 
-Behaviour = Callable[[M], Awaitable[bytes]]
-"""A service method: a checked request in, the serialized response out."""
+Behaviour = Callable[[M, Caller], Awaitable[bytes]]
+"""A service method: a checked request and who asks in, the serialized response out."""
+
+Identify = Callable[["grpc.aio.ServicerContext[Any, Any]"], Caller]
+"""Who makes a call. Raises UsherError for a caller that proves nothing where a proof is needed."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _SLACK_SECONDS: Final = 0.1
@@ -30,10 +35,19 @@ _SLACK_SECONDS: Final = 0.1
 class CallFactory:
     """Makes gRPC method handlers."""
 
-    def __init__(self, clock: Clock, observer: Observer, default_deadline: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        observer: Observer,
+        default_deadline: float,
+        authorizer: Authorizer,
+        identify: Identify = lambda context: ANONYMOUS,
+    ) -> None:
         self._clock = clock
         self._observer = observer
         self._default_deadline = default_deadline
+        self._authorizer = authorizer
+        self._identify = identify
         self._refusing = False
 
     def refuse_new(self) -> None:
@@ -46,6 +60,7 @@ class CallFactory:
         """The handler of one unary method. Bytes go in and out, so that malformed ones get our own error."""
         parse = request_parser(request_class)
         clock, observer, default_deadline = self._clock, self._observer, self._default_deadline
+        identify, admit = self._identify, self._authorizer.admit
 
         async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
             started = clock.monotonic()
@@ -55,8 +70,11 @@ class CallFactory:
             try:
                 if self._refusing:
                     raise UsherError(Reason.SHUTTING_DOWN, "the server is shutting down; retry on another")
+                # Who may not call the method learns nothing about the request (AIP-211).
+                caller = identify(context)
+                admit(caller, method)
                 async with deadline:
-                    return await behaviour(parse(data))
+                    return await behaviour(parse(data), caller)
             except UsherError as error:
                 failed_with = error
             except asyncio.CancelledError:

@@ -15,12 +15,15 @@ from google.rpc import error_details_pb2, status_pb2
 from usher.v1 import query_service_pb2, token_service_pb2, values_pb2
 
 from sidecar.core import keyring
+from sidecar.core.callers import ANONYMOUS, Caller
 from sidecar.core.issuer import Issuer, IssuerSettings, Scope
 from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm, generate
+from sidecar.core.policy import Authorizer, Policy
 from sidecar.core.queries import QuerySettings, ScopedQueries, SeenIdentity, Statement
 from sidecar.core.rotation import Rotator
 from sidecar.core.signer import Signer
+from sidecar.core.statements import Catalog
 from sidecar.core.values import Column, Kind, ResultSet
 from sidecar.rpc.access import Listener
 from sidecar.rpc.calls import CallFactory
@@ -135,6 +138,7 @@ class Running:
         self.clock = parts.clock
         self.seen = parts.seen
         self.signer = parts.signer
+        self.authorizer = parts.authorizer
         self.channel = grpc.aio.insecure_channel(
             listener.address, options=(("grpc.max_receive_message_length", -1),)
         )
@@ -175,6 +179,9 @@ class Parts:
     seen: Recorder
     signer: Signer
     rotation: RotationSettings
+    authorizer: Authorizer
+    catalog: Catalog
+    caller: Caller
 
 
 def refused(error: grpc.aio.AioRpcError) -> Refused:
@@ -215,9 +222,15 @@ async def running(
     max_message_bytes: int = 4 * MIB,
     default_deadline: float = PATIENCE,
     change: Callable[[Handlers, CallFactory], Handlers] = lambda every, calls: every,
+    policy: Policy | None = None,
+    catalog: Catalog | None = None,
+    caller: Caller = ANONYMOUS,
 ) -> AsyncIterator[Running]:
-    """A started listener for the time of the block; `change` may put other handlers in."""
-    parts = new_parts()
+    """A started listener for the time of the block; `change` may put other handlers in.
+
+    Every call is `caller`'s.
+    """
+    parts = new_parts(policy=policy, catalog=catalog, caller=caller)
     calls, every = new_handlers(parts, max_message_bytes, default_deadline)
     listener = RpcListener(
         served, address, change(every, calls), max_message_bytes=max_message_bytes, reflection=True
@@ -233,7 +246,13 @@ async def running(
         await listener.stop(0)
 
 
-def new_parts(now: float = START) -> Parts:
+def new_parts(
+    now: float = START,
+    *,
+    policy: Policy | None = None,
+    catalog: Catalog | None = None,
+    caller: Caller = ANONYMOUS,
+) -> Parts:
     """A signer with two keys, and a backend."""
     clock, seen, rotation = FakeClock(now), Recorder(), RotationSettings()
     keys = [generate(Algorithm.ES256, 0) for _ in range(2)]
@@ -244,6 +263,9 @@ def new_parts(now: float = START) -> Parts:
         seen=seen,
         signer=Signer(ring, rotation, ISSUER, clock, seen),
         rotation=rotation,
+        authorizer=Authorizer(policy, clock, seen),
+        catalog=catalog or Catalog(),
+        caller=caller,
     )
 
 
@@ -251,14 +273,16 @@ def new_handlers(
     parts: Parts, max_message_bytes: int = 4 * MIB, default_deadline: float = PATIENCE
 ) -> tuple[CallFactory, Handlers]:
     """Every handler of the contract."""
-    clock, seen, signer = parts.clock, parts.seen, parts.signer
+    clock, seen, signer, authorizer = parts.clock, parts.seen, parts.signer, parts.authorizer
     issuer = Issuer(signer, IssuerSettings(issuer=ISSUER), clock)
-    calls = CallFactory(clock, seen, default_deadline)
+    calls = CallFactory(clock, seen, default_deadline, authorizer, lambda context: parts.caller)
+    queries = ScopedQueries(parts.backend, QuerySettings(), clock, seen, parts.catalog)
+    rotator = Rotator(signer, parts.rotation, clock, seen)
     return calls, handlers(
         calls,
-        TokenService(issuer, signer),
-        QueryService(issuer, ScopedQueries(parts.backend, QuerySettings(), clock, seen), max_message_bytes),
-        KeyService(signer, Rotator(signer, parts.rotation, clock, seen), parts.rotation, clock),
+        TokenService(issuer, signer, authorizer),
+        QueryService(issuer, queries, max_message_bytes, authorizer),
+        KeyService(signer, rotator, parts.rotation, clock, authorizer),
     )
 
 
