@@ -79,6 +79,7 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.DATABASE_ERROR: grpc.StatusCode.UNKNOWN,
     Reason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+    Reason.CALLER_UNAUTHENTICATED: _UNAUTHENTICATED,
     Reason.POLICY_REFUSED: _DENIED,
     Reason.RATE_LIMITED: _EXHAUSTED,
     Reason.NAMED_STATEMENT_UNKNOWN: grpc.StatusCode.NOT_FOUND,

@@ -127,6 +127,9 @@ pub enum ErrorReason {
     Internal = 111,
     // --- the caller and the policy ---
 
+    /// Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
+    /// metadata `proof` is mtls, unix, jwt, key or anonymous.
+    CallerUnauthenticated = 130,
     /// The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
     PolicyRefused = 131,
     /// The caller is above its rate limit; RetryInfo says when it may call again.
@@ -195,6 +198,7 @@ impl ErrorReason {
             Self::DatabaseError => "ERROR_REASON_DATABASE_ERROR",
             Self::ShuttingDown => "ERROR_REASON_SHUTTING_DOWN",
             Self::Internal => "ERROR_REASON_INTERNAL",
+            Self::CallerUnauthenticated => "ERROR_REASON_CALLER_UNAUTHENTICATED",
             Self::PolicyRefused => "ERROR_REASON_POLICY_REFUSED",
             Self::RateLimited => "ERROR_REASON_RATE_LIMITED",
             Self::NamedStatementUnknown => "ERROR_REASON_NAMED_STATEMENT_UNKNOWN",
@@ -257,6 +261,7 @@ impl ErrorReason {
             "ERROR_REASON_DATABASE_ERROR" => Some(Self::DatabaseError),
             "ERROR_REASON_SHUTTING_DOWN" => Some(Self::ShuttingDown),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
+            "ERROR_REASON_CALLER_UNAUTHENTICATED" => Some(Self::CallerUnauthenticated),
             "ERROR_REASON_POLICY_REFUSED" => Some(Self::PolicyRefused),
             "ERROR_REASON_RATE_LIMITED" => Some(Self::RateLimited),
             "ERROR_REASON_NAMED_STATEMENT_UNKNOWN" => Some(Self::NamedStatementUnknown),

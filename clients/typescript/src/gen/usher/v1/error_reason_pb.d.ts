@@ -394,6 +394,14 @@ export enum ErrorReason {
   INTERNAL = 111,
 
   /**
+   * Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
+   * metadata `proof` is mtls, unix, jwt, key or anonymous.
+   *
+   * @generated from enum value: ERROR_REASON_CALLER_UNAUTHENTICATED = 130;
+   */
+  CALLER_UNAUTHENTICATED = 130,
+
+  /**
    * The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
    *
    * @generated from enum value: ERROR_REASON_POLICY_REFUSED = 131;

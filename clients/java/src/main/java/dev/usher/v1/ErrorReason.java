@@ -447,6 +447,15 @@ public enum ErrorReason
   ERROR_REASON_INTERNAL(111),
   /**
    * <pre>
+   * Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
+   * metadata `proof` is mtls, unix, jwt, key or anonymous.
+   * </pre>
+   *
+   * <code>ERROR_REASON_CALLER_UNAUTHENTICATED = 130;</code>
+   */
+  ERROR_REASON_CALLER_UNAUTHENTICATED(130),
+  /**
+   * <pre>
    * The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
    * </pre>
    *
@@ -911,6 +920,15 @@ public enum ErrorReason
   public static final int ERROR_REASON_INTERNAL_VALUE = 111;
   /**
    * <pre>
+   * Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
+   * metadata `proof` is mtls, unix, jwt, key or anonymous.
+   * </pre>
+   *
+   * <code>ERROR_REASON_CALLER_UNAUTHENTICATED = 130;</code>
+   */
+  public static final int ERROR_REASON_CALLER_UNAUTHENTICATED_VALUE = 130;
+  /**
+   * <pre>
    * The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
    * </pre>
    *
@@ -1013,6 +1031,7 @@ public enum ErrorReason
       case 109: return ERROR_REASON_DATABASE_ERROR;
       case 110: return ERROR_REASON_SHUTTING_DOWN;
       case 111: return ERROR_REASON_INTERNAL;
+      case 130: return ERROR_REASON_CALLER_UNAUTHENTICATED;
       case 131: return ERROR_REASON_POLICY_REFUSED;
       case 132: return ERROR_REASON_RATE_LIMITED;
       case 133: return ERROR_REASON_NAMED_STATEMENT_UNKNOWN;
