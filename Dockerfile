@@ -9,7 +9,7 @@ RUN deploy/image/install-usher.sh /opt/usher
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/usher /opt/usher
-# No shell or home is needed; the root file system may be read-only, /run/usher being a tmpfs.
+# No shell or home is needed; the root file system may be read-only, /tmp being a tmpfs.
 USER 65532:65532
 ENV PATH=/opt/usher/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -17,7 +17,7 @@ run: $(STAMP) ## Start an embedded PostgreSQL with the demo data, and serve (Ctr
 	@exec $(BIN)/usher dev $(ARGS)
 
 ##@ Check
-.PHONY: setup test fast system lint types check proto-check
+.PHONY: setup test fast system attacks lint types check proto-check
 setup: $(STAMP) ## Make the virtual environment from the lock
 
 $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
@@ -28,14 +28,20 @@ $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $(STAMP)
 
-test: $(STAMP) ## Run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## Run all tests but the attack corpus
+	@$(BIN)/python -m pytest --ignore=tests/attacks $(ARGS)
 
 fast: $(STAMP) ## Run the tests that need no process, database or toolchain
 	@$(BIN)/python -m pytest tests/core tests/telemetry tests/test_house.py $(ARGS)
 
 system: $(STAMP) ## Run only the tests on real processes
 	@$(BIN)/python -m pytest tests/system $(ARGS)
+
+attacks: $(STAMP) ## Run the attacks alone, on every PostgreSQL that is here; ends with a table of all cases
+	@$(BIN)/python -m pytest tests/attacks -q $(ARGS)
+
+attacks: $(STAMP) ## Run the attack corpus alone, and show what fell to which attack
+	@$(BIN)/python -m pytest tests/attacks -q $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and the order of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache

@@ -61,6 +61,7 @@ class Process:
                     "grpc_address": "127.0.0.1:0",
                     "http_address": "127.0.0.1:0",
                     "admin_http_address": "127.0.0.1:0",
+                    "issuer": "https://issuer.example",
                     "log_format": "json",
                 }
                 | dict(settings)

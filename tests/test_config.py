@@ -202,7 +202,7 @@ def test_http_may_be_public_but_the_admin_one_is_said_to_weaken() -> None:
     assert "metrics" in consequence
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:8080", "[::]:8080"])
+@pytest.mark.parametrize("address", ["0.0.0.0:8080", "[::]:8080", "127.0.0.1:0", "localhost:00000"])
 def test_an_issuer_that_nobody_could_reach_is_refused(address: str) -> None:
     assert refusal(arguments={"http_address": address}).startswith(f"issuer: {address} is no address")
 
@@ -228,9 +228,15 @@ def test_every_switch_that_weakens_is_off_and_says_its_consequence() -> None:
         ({"default_deadline": "0s"}, "default_deadline"),
         ({"pool_acquire_timeout": "0s"}, "pool_acquire_timeout"),
         ({"max_message_bytes": "65535"}, "max_message_bytes"),
+        ({"max_deadline": "14s"}, "max_deadline"),
+        ({"max_concurrent_calls": "0"}, "max_concurrent_calls"),
         ({"max_message_bytes": "513MiB"}, "max_message_bytes"),
         ({"http_address": "127.0.0.1:50051"}, "must all be different"),
         ({"grpc_admin_address": "127.0.0.1:9090"}, "must all be different"),
+        ({"http_address": "localhost:9090"}, "must all be different"),
+        ({"http_address": "LOCALHOST:09090"}, "must all be different"),
+        ({"grpc_address": "[::1]:50052", "grpc_admin_address": "[0:0::1]:50052"}, "must all be different"),
+        ({"grpc_address": "unix:/a:0", "grpc_admin_address": "unix:/a:0"}, "must all be different"),
         ({"dev_postgres_port": "65536"}, "dev_postgres_port"),
         ({"pool_min_size": "11"}, "pool_min_size"),
         ({"claim_key": "k1:beef"}, "claim_key"),
@@ -266,7 +272,13 @@ def test_settings_that_break_a_guarantee(arguments: dict[str, str], expected: st
     [
         {"drain_grace": "0s"},
         {"pool_min_size": "0", "pool_max_size": "1"},
-        {"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0", "admin_http_address": "127.0.0.1:0"},
+        {"grpc_address": "127.0.0.1:0", "admin_http_address": "127.0.0.1:0"},
+        {
+            "http_address": "127.0.0.1:0",
+            "admin_http_address": "127.0.0.1:0",
+            "issuer": "https://auth.example",
+        },
+        {"grpc_address": "unix:/run/usher/a:0", "grpc_admin_address": "unix:/run/usher/b:0"},
         {
             "rotation_lead_time": "10s",
             "rotation_period": "10s",

@@ -6,11 +6,13 @@ import dataclasses
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from usher.v1 import error_reason_pb2, key_service_pb2, query_service_pb2, token_service_pb2, values_pb2
 
+from sidecar import __version__
 from sidecar.cli.main import parser
 from sidecar.config import Config
 from sidecar.core.errors import Reason
@@ -121,6 +123,17 @@ def _choices(of: object) -> dict[str, object]:
         if action.__class__.__name__ == "_SubParsersAction":
             return dict(action.choices)
     return {}
+
+
+def test_the_sidecar_asks_for_the_stubs_of_its_own_version_and_both_carry_the_licence() -> None:
+    server, client = (
+        tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        for folder in (ROOT, ROOT / "clients/python")
+    )
+    assert f"usher-client=={client['version']}" in server["dependencies"]
+    assert client["version"] == __version__
+    assert server["license-files"] == client["license-files"] == ["LICENSE"]
+    assert (ROOT / "LICENSE").read_text() == (ROOT / "clients/python/LICENSE").read_text()
 
 
 def test_no_committed_file_names_a_package_registry() -> None:

@@ -4,6 +4,8 @@
 set -eu
 target=$1
 build=$(mktemp -d)
+# What an earlier build left there would go into the wheels, files since removed included.
+rm -rf build clients/python/build
 "${PYTHON:-python3}" -m venv "$build"
 "$build/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/lock/build.txt
 "$build/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \

@@ -95,12 +95,20 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     issuer = Issuer(signer, config.issuer_settings, clock)
     backend = SignedClaimsBackend(pool, config.claim_settings, key, config.pool_settings.pooling)
     queries = ScopedQueries(backend, config.query_settings, clock, observe, catalog)
-    calls = CallFactory(clock, observe, config.default_deadline, authorizer)
+    calls = CallFactory(
+        clock,
+        observe,
+        config.default_deadline,
+        authorizer,
+        max_deadline=config.max_deadline,
+        max_concurrent=config.max_concurrent_calls,
+    )
     every = handlers(
         calls,
         TokenService(issuer, signer, authorizer),
         QueryService(issuer, queries, config.max_message_bytes, authorizer),
         KeyService(signer, rotator, rotation, clock, authorizer),
+        config.max_message_bytes,
     )
     rpc = functools.partial(
         RpcListener, every=every, max_message_bytes=config.max_message_bytes, reflection=config.reflection

@@ -18,6 +18,9 @@ from sidecar.core.events import Lifecycle
 from sidecar.core.health import Check
 from sidecar.rpc.server import KEY_SERVICE, QUERY_SERVICE, TOKEN_SERVICE
 
+_LAST_ANSWERS_SECONDS = 0.5
+"""For answers that are on their way when the last call has ended."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
@@ -100,7 +103,11 @@ async def _drain(parts: Parts, grace: float) -> None:
     _say(parts, "draining", f"calls in flight have {grace:g} s")
     parts.health.stop()
     parts.calls.refuse_new()
-    await asyncio.gather(*(listener.stop(grace) for listener in filter(None, (parts.rpc, parts.rpc_admin))))
+    listeners = [listener for listener in (parts.rpc, parts.rpc_admin) if listener]
+    await asyncio.gather(*(listener.turn_unhealthy() for listener in listeners))
+    # Our own calls alone: a client that watches the health service would hold a stop up for ever.
+    await parts.calls.until_idle(grace)
+    await asyncio.gather(*(listener.stop(_LAST_ANSWERS_SECONDS) for listener in listeners))
 
 
 def _listening(addresses: Addresses) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 
@@ -26,6 +27,22 @@ def is_local(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def canonical(address: str) -> str:
+    """One text for all spellings of an address: localhost is 127.0.0.1, which is what clients try too."""
+    if not address or address.startswith("unix:"):
+        return address
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]").lower()
+    with contextlib.suppress(ValueError):  # another name
+        host = "127.0.0.1" if host == "localhost" else ipaddress.ip_address(host).compressed
+    return f"{host}:{int(port)}"
+
+
+def takes_any_port(address: str) -> bool:
+    """Whether the port is 0, which becomes a free one at the start."""
+    return not address.startswith("unix:") and canonical(address).endswith(":0")
 
 
 def is_wildcard(address: str) -> bool:

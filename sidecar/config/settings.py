@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.config.addresses import is_local, is_wildcard
+from sidecar.config.addresses import canonical, is_local, is_wildcard, takes_any_port
 from sidecar.config.declaring import (
     Declared,
     address,
@@ -126,6 +126,8 @@ class Config:
     )
 
     default_deadline: float = setting(15.0, "deadline of a call that comes without one", duration)
+    max_deadline: float = setting(60.0, "longest deadline of a call, whatever its caller asks for", duration)
+    max_concurrent_calls: int = setting(1000, "most calls that run or wait at a time", integer)
     max_message_bytes: int = setting(4 * 1024**2, "largest gRPC message, either way", size)
     drain_grace: float = setting(10.0, "how long a stop waits for calls in flight", duration)
     log_format: str = setting("auto", "auto, text or json", one_of("auto", "text", "json"))
@@ -145,7 +147,7 @@ class Config:
                     "authenticated; listen on 127.0.0.1 or unix:/path, or set allow_anonymous to accept it"
                 )
         addresses = [getattr(self, name) for name in ADDRESSES]
-        fixed = [address for address in addresses if address and not address.endswith(":0")]
+        fixed = [canonical(address) for address in addresses if address and not takes_any_port(address)]
         if len(set(fixed)) < len(fixed):
             raise SettingsError(f"{', '.join(ADDRESSES)} must all be different")
         if self.dev_postgres_port > 65535:
@@ -154,13 +156,17 @@ class Config:
             raise SettingsError(
                 "default_deadline and pool_acquire_timeout must be positive, drain_grace not negative"
             )
+        if self.max_deadline < self.default_deadline:
+            raise SettingsError("max_deadline must not be shorter than default_deadline")
+        if self.max_concurrent_calls < 1:
+            raise SettingsError("max_concurrent_calls must be at least 1")
         if not 64 * 1024 <= self.max_message_bytes <= 512 * 1024**2:
             raise SettingsError("max_message_bytes must lie between 64KiB and 512MiB")
         # `usher serve` needs a URL, `usher dev` brings its own; the rest must hold in any case.
         dataclasses.replace(
             self.pool_settings, database_url=self.database_url or "postgresql://localhost/usher"
         ).validate()
-        if not self.issuer and is_wildcard(self.http_address):
+        if not self.issuer and (is_wildcard(self.http_address) or takes_any_port(self.http_address)):
             raise SettingsError(
                 f"issuer: {self.http_address} is no address that a verifier could ask; set issuer to the "
                 "public URL under which the JWKS is reached"

@@ -112,8 +112,10 @@ def custom_claims(raw: Mapping[str, Any], path: str = "claims") -> dict[str, Jso
                 "because verifiers compare names as raw text",
                 Reason.CLAIM_NAME_INVALID,
             )
-        if name == "sid" and not isinstance(value, str):
-            raise _claim_error(path, name, "must be a string; verifiers read it as one", Reason.INVALID_FIELD)
+        if name == "sid" and value is not None and not isinstance(value, str):
+            raise _claim_error(
+                path, name, "must be a string or null; verifiers read it so", Reason.INVALID_FIELD
+            )
         checked[name] = _checked(value, f"{path}.{name}", depth=2)
     return checked
 

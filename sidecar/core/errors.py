@@ -68,6 +68,7 @@ class Reason(enum.StrEnum):
     DATABASE_ERROR = "DATABASE_ERROR"
     SHUTTING_DOWN = "SHUTTING_DOWN"
     INTERNAL = "INTERNAL"
+    TOO_MANY_CALLS = "TOO_MANY_CALLS"
 
     CALLER_UNAUTHENTICATED = "CALLER_UNAUTHENTICATED"
     POLICY_REFUSED = "POLICY_REFUSED"
@@ -83,7 +84,9 @@ class Blame(enum.StrEnum):
     SERVICE = "service"
 
 
-_SERVICE_REASONS = frozenset({Reason.SIGNING_UNAVAILABLE, Reason.SHUTTING_DOWN, Reason.INTERNAL})
+_SERVICE_REASONS = frozenset(
+    {Reason.SIGNING_UNAVAILABLE, Reason.SHUTTING_DOWN, Reason.INTERNAL, Reason.TOO_MANY_CALLS}
+)
 _DATABASE_REASONS = frozenset(
     {
         Reason.SERIALIZATION_FAILURE,
@@ -99,12 +102,14 @@ _DATABASE_REASONS = frozenset(
 )
 _RETRYABLE_REASONS = frozenset(
     {
+        Reason.SIGNING_UNAVAILABLE,
         Reason.SERIALIZATION_FAILURE,
         Reason.DEADLOCK,
         Reason.LOCK_NOT_AVAILABLE,
         Reason.POOL_EXHAUSTED,
         Reason.DATABASE_UNAVAILABLE,
         Reason.SHUTTING_DOWN,
+        Reason.TOO_MANY_CALLS,
         Reason.RATE_LIMITED,
     }
 )

@@ -49,7 +49,11 @@ class TokenRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryFinished:
-    """A scoped query ended. `outcome` is "ok" or an ErrorReason; `database_seconds` the time in Postgres."""
+    """A scoped query ended. `outcome` is "ok" or an ErrorReason.
+
+    `database_seconds` runs from the request for a connection to the answer: the wait for a free connection
+    and the coding of values are in it.
+    """
 
     backend: str
     outcome: str

@@ -131,7 +131,7 @@ class Issuer:
 
     def scope_of_token(self, compact: str) -> Scope:
         """The scope of a token issued earlier. Raises UsherError with a TOKEN reason."""
-        verified = self._signer.verify(compact)
+        verified = self._signer.verify(compact, path="scope.token")
         return Scope(subject=verified.subject, payload=verified.claims)
 
     def _ttl(self, asked: float | None, callers_longest: int | None) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +28,11 @@ NOT_BEFORE_LEEWAY_SECONDS: Final = 30
 
 # No `jwt.decode`: it reads the wall clock. PyJWS checks signatures alone.
 _JWS: Final = jwt.PyJWS(algorithms=["ES256", "RS256"])
+
+# Three texts in base64url without padding (RFC 7515 sections 2 and 7.1). The bits that a last character has
+# to spare are zero (RFC 4648 section 3.5): one token has one text, so that a list of texts can refuse it.
+_SEGMENT: Final = r"(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?"
+_COMPACT: Final = re.compile(rf"{_SEGMENT}\.{_SEGMENT}\.{_SEGMENT}")
 
 FindKey = Callable[[str], PublicKey | None]
 """Finds a published key by its kid."""
@@ -57,12 +63,26 @@ def sign(key: SigningKey, payload: Mapping[str, Json]) -> str:
 
 
 def verify(
-    compact: str, find_key: FindKey, *, now: float, issuer: str, audience: str | None
+    compact: str,
+    find_key: FindKey,
+    *,
+    now: float,
+    issuer: str,
+    audience: str | None,
+    path: str = "token",
 ) -> VerifiedToken:
     """Checks a token of this issuer at the time `now` (seconds since 1970).
 
-    Raises UsherError with one of the TOKEN reasons; the message never repeats any part of the token.
+    Raises UsherError with one of the TOKEN reasons; its field is `path`, the token's place in the request
+    message, and it never repeats any part of the token.
     """
+    try:
+        return _verify(compact, find_key, now, issuer, audience)
+    except UsherError as error:
+        raise UsherError(error.reason, f"{path}: {error.message}", {"field": path}) from None
+
+
+def _verify(compact: str, find_key: FindKey, now: float, issuer: str, audience: str | None) -> VerifiedToken:
     key = _named_key(_header(compact), find_key)
     try:
         decoded = _JWS.decode(compact, key.verification_key, algorithms=[key.algorithm.value])
@@ -90,7 +110,7 @@ def verify(
 
 
 def _header(compact: str) -> dict[str, Any]:
-    if len(compact) > MAX_TOKEN_BYTES or not compact.isascii() or compact.count(".") != 2:
+    if len(compact) > MAX_TOKEN_BYTES or not _COMPACT.fullmatch(compact):
         raise _malformed()
     encoded = compact.split(".", 1)[0]
     try:
@@ -148,7 +168,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _refused(reason: Reason, message: str) -> UsherError:
-    return UsherError(reason, f"token: {message}", {"field": "token"})
+    return UsherError(reason, message)
 
 
 def _malformed() -> UsherError:

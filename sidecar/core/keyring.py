@@ -17,8 +17,10 @@ from typing import Final
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.keys import RSA_SIZES, Algorithm, PrivateKey, PublicKey, SigningKey
 
-SAFE_LEAD_SECONDS: Final = 3900
-"""Neon's hosted verifier is seen to keep a set for 3600 s; the rest is for caches in front and clocks."""
+VERIFIER_CACHE_SECONDS: Final = 3600
+"""How long a verifier may go on with a set that it fetched: what Neon's hosted one is seen to do."""
+SAFE_LEAD_SECONDS: Final = VERIFIER_CACHE_SECONDS + 300
+"""The rest is for caches in front and clocks."""
 SHORTEST_LEAD_SECONDS: Final = 330
 """Neon's published verifier refreshes a set in use after 300 s."""
 HOLD_MARGIN_SECONDS: Final = 120
@@ -27,6 +29,8 @@ MAX_KEYS: Final = 64
 """Keys in a set: 64 RSA keys of 4096 bits make 51 KiB, and Neon reads 64 KiB."""
 LONGEST_CACHE_SECONDS: Final = 300
 """Most that Cache-Control grants: a key revoked in an emergency should leave caches soon."""
+UNSETTLED_CACHE_SECONDS: Final = 10
+"""Most that it grants after a key has signed before its lead time: the next emergency may be near."""
 
 
 class KeyState(enum.StrEnum):
@@ -148,8 +152,10 @@ class PublishedKeys:
     etag: str
     """A strong entity tag, quoted (RFC 9110 section 8.8.3)."""
     max_age: int
-    """Seconds for which it may be cached."""
+    """Seconds for which it may be cached, once settled."""
     algorithms: tuple[str, ...]
+    settled_at: float = 0.0
+    """From when on that holds: verifiers that follow the lead time then know every key. 0: at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +175,20 @@ def publish(ring: KeyRing, settings: RotationSettings) -> PublishedKeys:
     body = json.dumps({"keys": [dict(key.key.jwk) for key in ring.keys]}, separators=(",", ":")).encode(
         "ascii"
     )
+    active = ring.active
+    early = active is not None and (active.activated_at or 0.0) < ready_time(active, settings)
     return PublishedKeys(
         body=body,
         etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"',
         max_age=settings.max_age,
         algorithms=tuple(sorted({key.key.algorithm.value for key in ring.keys})),
+        settled_at=max(ready_time(key, settings) for key in ring.keys) if early else 0.0,
     )
+
+
+def unsettled(published: PublishedKeys) -> PublishedKeys:
+    """The same set before it has settled: caches may keep it for a short while only."""
+    return replace(published, max_age=min(published.max_age, UNSETTLED_CACHE_SECONDS))
 
 
 def begin(first: SigningKey, second: SigningKey, now: float) -> Change:

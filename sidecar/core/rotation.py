@@ -8,7 +8,6 @@ from typing import Final
 
 from sidecar.core import keyring
 from sidecar.core.clock import Clock
-from sidecar.core.errors import UsherError
 from sidecar.core.events import KeyStepped, Observer, RotationFailed
 from sidecar.core.keyring import KeyRing, RingKey, RotationSettings, Stepped
 from sidecar.core.keys import SigningKey, generate
@@ -94,7 +93,7 @@ class Rotator:
         """After a change that is done already: what fails here is tried again by the loop."""
         try:
             await self._prepare_next()
-        except UsherError as error:
+        except Exception as error:
             self._observer(RotationFailed(error=error))
 
     def _put_in_force(self, change: keyring.Change, *, forced: bool = False) -> None:

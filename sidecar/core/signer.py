@@ -14,7 +14,7 @@ from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, TokenIssued, TokenRefused
 from sidecar.core.jws import VerifiedToken
-from sidecar.core.keyring import KeyRing, PublishedKeys, RotationSettings, may_sign, publish
+from sidecar.core.keyring import KeyRing, PublishedKeys, RotationSettings, may_sign, publish, unsettled
 from sidecar.core.keys import PublicKey, SigningKey
 
 
@@ -39,7 +39,7 @@ class Signer:
         self._issuer = issuer
         self._clock = clock
         self._observer = observer
-        self._last_use = 0.0
+        self._last_use, self._last_use_of = 0.0, ""
         self.replace_ring(ring)
 
     @property
@@ -49,21 +49,26 @@ class Signer:
 
     @property
     def published(self) -> PublishedKeys:
-        """The JWKS now, made once a change of the ring."""
-        return self._published
+        """The JWKS now: the same object until the ring changes or has settled."""
+        settled = self._clock.now() >= self._published.settled_at
+        return self._published if settled else self._unsettled
 
     @property
     def last_use(self) -> float:
-        """The latest `iat` ever signed; 0 for none. A bound for every key: times of use only grow."""
+        """The latest `iat` that the active key has signed; 0 for none."""
         return self._last_use
 
     def replace_ring(self, ring: KeyRing) -> None:
         """Puts another ring in force, whole; for the rotator only."""
         if ring.active is None:
             raise ValueError("a ring in force has an active key")
+        if ring.active.key.kid != self._last_use_of:
+            # Of each key its own: times of use before a clock was corrected must not hold later keys back.
+            self._last_use, self._last_use_of = 0.0, ring.active.key.kid
         self._active = ring.active
         self._keys: Mapping[str, PublicKey] = {key.key.kid: key.key for key in ring.keys}
         self._published = publish(ring, self._settings)
+        self._unsettled = unsettled(self._published)
         self._ring = ring
 
     def sign(self, claims: Claims) -> Issued:
@@ -85,11 +90,19 @@ class Signer:
         key = self._signing_key()
         return Issued(compact="", kid=key.public.kid, alg=key.public.algorithm.value, claims=claims)
 
-    def verify(self, compact: str, *, audience: str | None = None) -> VerifiedToken:
-        """Checks a token of this issuer. Raises UsherError with one of the TOKEN reasons."""
+    def verify(self, compact: str, *, audience: str | None = None, path: str = "token") -> VerifiedToken:
+        """Checks a token of this issuer; `path` is its place in the request message.
+
+        Raises UsherError with one of the TOKEN reasons.
+        """
         try:
             return jws.verify(
-                compact, self._keys.get, now=self._clock.now(), issuer=self._issuer, audience=audience
+                compact,
+                self._keys.get,
+                now=self._clock.now(),
+                issuer=self._issuer,
+                audience=audience,
+                path=path,
             )
         except UsherError as error:
             self._observer(TokenRefused(reason=error.reason.value))

@@ -7,6 +7,7 @@ documentation, "Extended Query").
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from sidecar.core.errors import Reason, UsherError, invalid_field
@@ -17,6 +18,12 @@ ALLOWED_VERBS: Final = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "INSERT",
 WRITING_VERBS: Final = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 
 _SPACE: Final = " \t\n\r\f\v"  # what Postgres' lexer skips (scan.l, `space`)
+
+# White space and opening brackets, `--` comments (a line feed or a carriage return ends one, scan.l), and
+# `/* */` comments with none inside. Possessive: nothing is ever tried twice.
+_SKIPPED: Final = re.compile(rf"(?:[{_SPACE}(]++|--[^\n\r]*+|/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/)*+")
+_COMMENT_MARK: Final = re.compile(r"/\*|\*/")
+_LETTERS: Final = re.compile("[A-Za-z]*")
 
 
 def check_statement(sql: str, max_bytes: int) -> str:
@@ -49,44 +56,32 @@ def leading_keyword(sql: str) -> str:
 
     Skips white space, `--` and nested `/* */` comments, and opening brackets.
     """
-    at, end = 0, len(sql)
-    while at < end:
-        if sql[at] in _SPACE or sql[at] == "(":
-            at += 1
-        elif sql.startswith("--", at):
-            at = _line_end(sql, at)
-        elif sql.startswith("/*", at):
-            at = _comment_end(sql, at)
-        else:
-            break
+    at, end = _skip(sql, 0), len(sql)
+    while sql.startswith("/*", at):
+        at = _skip(sql, _comment_end(sql, at))
     if at == end or not sql[at:].strip(_SPACE + ";"):
         return ""
-    stop = at
-    while stop < end and sql[stop].isascii() and sql[stop].isalpha():
-        stop += 1
+    stop = _end(_LETTERS.match(sql, at))
     # A word that goes on in other characters is not the keyword: `select_x`, `SELECTé`.
     if stop < end and (sql[stop] in "_$" or sql[stop].isdigit() or not sql[stop].isascii()):
         return "?"
     return sql[at:stop].upper() or "?"
 
 
-def _line_end(sql: str, at: int) -> int:
-    """Where a `--` comment ends: Postgres takes a line feed or a carriage return (scan.l)."""
-    while at < len(sql) and sql[at] not in "\n\r":
-        at += 1
-    return at
+def _skip(sql: str, at: int) -> int:
+    return _end(_SKIPPED.match(sql, at))
 
 
 def _comment_end(sql: str, at: int) -> int:
     """Where a `/*` comment ends; they nest (PostgreSQL documentation, "Comments"). The end when unclosed."""
     depth = 0
-    while at < len(sql):
-        if sql.startswith("/*", at):
-            depth, at = depth + 1, at + 2
-        elif sql.startswith("*/", at):
-            depth, at = depth - 1, at + 2
-            if depth == 0:
-                return at
-        else:
-            at += 1
-    return at
+    for mark in _COMMENT_MARK.finditer(sql, at):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    return len(sql)
+
+
+def _end(match: re.Match[str] | None) -> int:
+    assert match is not None  # these patterns match the empty text as well
+    return match.end()

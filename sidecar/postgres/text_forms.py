@@ -23,7 +23,7 @@ _SPACE: Final = " \t\n\r\v\f"
 
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE: Final = frozenset({"false", "f", "no", "n", "off", "0"})
-_INT: Final = re.compile(r"[+-]?0*[0-9]{1,19}")
+_INT: Final = re.compile(r"([+-]?)0*([0-9]{1,19})")
 _DECIMAL: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE: Final = re.compile(r"nan|[+-]?inf(inity)?", re.IGNORECASE)
 _BYTES: Final = re.compile(r"\\x((?:[0-9a-fA-F]{2})*)")
@@ -69,10 +69,11 @@ def parse_bool(text: str) -> bool:
 
 def parse_int(text: str) -> int:
     """Decimal digits with an optional sign."""
-    digits = text.strip(_SPACE)
-    if not _INT.fullmatch(digits):
+    match = _INT.fullmatch(text.strip(_SPACE))
+    if match is None:
         raise ValueError("it is not a whole number in decimal digits")
-    return int(digits)
+    # Without its leading zeros: int() has a limit of its own on the number of digits.
+    return int(match[1] + match[2])
 
 
 def parse_float(text: str) -> float:

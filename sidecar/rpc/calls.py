@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import uuid
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,8 @@ Identify = Callable[["grpc.aio.ServicerContext[Any, Any]"], Caller]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _SLACK_SECONDS: Final = 0.1
+SMALL_REQUEST_BYTES: Final = 96 * 1024
+"""Of every request but a query's: the largest token and the largest claims fit well."""
 
 
 class CallFactory:
@@ -42,39 +45,82 @@ class CallFactory:
         default_deadline: float,
         authorizer: Authorizer,
         identify: Identify = lambda context: ANONYMOUS,
+        *,
+        max_deadline: float = 60.0,
+        max_concurrent: int = 1000,
     ) -> None:
         self._clock = clock
         self._observer = observer
         self._default_deadline = default_deadline
         self._authorizer = authorizer
         self._identify = identify
+        self._max_deadline = max_deadline
+        self._max_concurrent = max_concurrent
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._refusing = False
 
     def refuse_new(self) -> None:
         """Refuses every call from now on, those already running excepted: the server is about to stop."""
         self._refusing = True
 
+    async def until_idle(self, grace: float) -> None:
+        """Returns when no call is running any more, or after `grace` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+
+    def _enter(self) -> None:
+        if self._refusing:
+            raise UsherError(Reason.SHUTTING_DOWN, "the server is shutting down; retry on another")
+        if self._running >= self._max_concurrent:
+            raise UsherError(
+                Reason.TOO_MANY_CALLS,
+                f"the server runs {self._max_concurrent} calls, as many as it admits; retry later",
+                {"limit": str(self._max_concurrent)},
+            )
+        self._running += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        self._running -= 1
+        if self._running == 0:
+            self._idle.set()
+
     def unary(
-        self, service: str, method: str, request_class: type[M], behaviour: Behaviour[M]
+        self,
+        service: str,
+        method: str,
+        request_class: type[M],
+        behaviour: Behaviour[M],
+        max_bytes: int = SMALL_REQUEST_BYTES,
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         """The handler of one unary method. Bytes go in and out, so that malformed ones get our own error."""
-        parse = request_parser(request_class)
-        clock, observer, default_deadline = self._clock, self._observer, self._default_deadline
+        parse = request_parser(request_class, max_bytes)
+        clock, observer = self._clock, self._observer
         identify, admit = self._identify, self._authorizer.admit
+
+        async def run(
+            data: bytes, context: grpc.aio.ServicerContext[Any, Any], deadline: asyncio.Timeout
+        ) -> bytes:
+            self._enter()
+            try:
+                async with deadline:
+                    # Who may not call the method learns nothing about the request (AIP-211).
+                    caller = identify(context)
+                    admit(caller, method)
+                    return await behaviour(parse(data), caller)
+            finally:
+                self._leave()
 
         async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
             started = clock.monotonic()
             request_id = _request_id(context)
-            deadline = asyncio.timeout(_remaining(context, default_deadline))
+            deadline = asyncio.timeout(self._remaining(context))
             code, failed_with = "OK", None
             try:
-                if self._refusing:
-                    raise UsherError(Reason.SHUTTING_DOWN, "the server is shutting down; retry on another")
-                # Who may not call the method learns nothing about the request (AIP-211).
-                caller = identify(context)
-                admit(caller, method)
-                async with deadline:
-                    return await behaviour(parse(data), caller)
+                return await run(data, context, deadline)
             except UsherError as error:
                 failed_with = error
             except asyncio.CancelledError:
@@ -107,11 +153,12 @@ class CallFactory:
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
-
-def _remaining(context: grpc.aio.ServicerContext[Any, Any], default: float) -> float:
-    """Seconds until the caller's deadline; the server's default when it set none."""
-    remaining = context.time_remaining()
-    return default if remaining is None else max(0.0, remaining)
+    def _remaining(self, context: grpc.aio.ServicerContext[Any, Any]) -> float:
+        """Seconds until the caller's deadline, which the server caps; its default when there is none."""
+        remaining = context.time_remaining()
+        if remaining is None:
+            return self._default_deadline
+        return min(max(0.0, remaining), self._max_deadline)
 
 
 def _is_past(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
@@ -122,7 +169,9 @@ def _is_past(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
 
 def _deadline_exceeded() -> UsherError:
     return UsherError(
-        Reason.DEADLINE_EXCEEDED, "the deadline passed before the call was done; it was cancelled"
+        Reason.DEADLINE_EXCEEDED,
+        "the deadline passed before the call was done; a statement was cancelled unless it had already "
+        "committed: look before you repeat a write",
     )
 
 

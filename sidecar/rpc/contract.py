@@ -9,15 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import protovalidate
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
-from sidecar.core.errors import FieldViolation, Reason, UsherError
+from sidecar.core.errors import FieldViolation, Reason, UsherError, invalid_field
 
 M = TypeVar("M", bound=Message)
+
+MAX_ELEMENTS: Final = 65_535
+"""Elements of all lists of a request together: as many parameters as Postgres takes."""
+MAX_SCALARS: Final = 1000
+"""Elements of one list of texts or numbers, such as audiences."""
+MAX_STRUCT_BYTES: Final = 64 * 1024
+"""Of claims as they travel; what core admits is far smaller (core/claims.py)."""
+_STRUCT: Final = "google.protobuf.Struct"
 
 
 @cache
@@ -32,17 +40,19 @@ def _pool() -> descriptor_pool.DescriptorPool:
     return pool
 
 
-def request_parser(stub_class: type[M]) -> Callable[[bytes], M]:
-    """A function from bytes to a checked request.
+def request_parser(stub_class: type[M], max_bytes: int = 2**31) -> Callable[[bytes], M]:
+    """A function from bytes to a checked request of at most `max_bytes`.
 
     The message it returns has the fields of `stub_class`. It raises UsherError: MALFORMED_REQUEST for bytes
-    that are no such message, INVALID_FIELD with every violation for one that breaks a rule.
+    that are no such message, INVALID_FIELD with every violation for one that breaks a rule or is too large.
     """
     message_class: Any = message_factory.GetMessageClass(
         _pool().FindMessageTypeByName(stub_class.DESCRIPTOR.full_name)
     )
 
     def parse(data: bytes) -> M:
+        if len(data) > max_bytes:
+            raise invalid_field("request", f"has {len(data)} bytes, the limit is {max_bytes}; send less")
         try:
             message: M = message_class.FromString(data)
         except DecodeError:
@@ -50,6 +60,8 @@ def request_parser(stub_class: type[M]) -> Callable[[bytes], M]:
                 Reason.MALFORMED_REQUEST,
                 f"the request is not a valid {stub_class.DESCRIPTOR.full_name}; use the published contract",
             ) from None
+        # Before the rules: they would look at every element, however many there are.
+        _check_element_count(message)
         violations = [
             FieldViolation(field_path(violation.proto.field), violation.proto.message)
             for violation in protovalidate.collect_violations(message)
@@ -64,6 +76,37 @@ def request_parser(stub_class: type[M]) -> Callable[[bytes], M]:
         return message
 
     return parse
+
+
+def _check_element_count(message: Message) -> None:
+    """Raises UsherError INVALID_FIELD when the lists of a request together have more than MAX_ELEMENTS."""
+    left, open_lists = MAX_ELEMENTS, [("", message)]
+    while open_lists:
+        path, current = open_lists.pop()
+        for field, value in current.ListFields():
+            name = f"{path}{field.name}"
+            if field.type != field.TYPE_MESSAGE:
+                # Texts and numbers; no list of them has a rule that lets more through.
+                left -= len(value) * (MAX_ELEMENTS // MAX_SCALARS) if field.is_repeated else 0
+                children: list[Message] = []
+            elif isinstance(value, Message) and value.DESCRIPTOR.full_name == _STRUCT:
+                # Bytes are a bound for whatever is nested in it, and cheaper to count.
+                if value.ByteSize() > MAX_STRUCT_BYTES:
+                    raise invalid_field(
+                        name,
+                        f"has {value.ByteSize()} bytes, the limit is {MAX_STRUCT_BYTES}; send references "
+                        "instead of data",
+                        Reason.CLAIMS_TOO_LARGE,
+                    )
+                children = []
+            elif field.is_repeated:
+                left -= len(value)
+                children = list(value) if left >= 0 else []
+            else:
+                children = [value]
+            if left < 0:
+                raise invalid_field(name, f"the lists of a request may have {MAX_ELEMENTS} elements in all")
+            open_lists += [(f"{name}.", child) for child in children]
 
 
 def field_path(path: Any) -> str:

@@ -8,14 +8,18 @@ from usher.v1 import key_service_pb2 as pb
 
 from sidecar.core.callers import Caller
 from sidecar.core.clock import Clock
-from sidecar.core.keyring import KeyRing, KeyState, RingKey, RotationSettings, step_time
+from sidecar.core.keyring import (
+    VERIFIER_CACHE_SECONDS,
+    KeyRing,
+    KeyState,
+    RingKey,
+    RotationSettings,
+    step_time,
+)
 from sidecar.core.policy import Ask, Authorizer
 from sidecar.core.rotation import Rotator
 from sidecar.core.signer import Signer
 from sidecar.rpc.convert import timestamp
-
-VERIFIER_CACHE_SECONDS: Final = 3600
-"""How long a verifier may go on with a set that it fetched: what Neon's hosted one is seen to do."""
 
 _STATES: Final = {
     KeyState.PREPARED: pb.KEY_STATE_PREPARED,

@@ -36,7 +36,13 @@ LONGEST_SOCKET_PATH: Final = 100
 """Bytes: macOS takes 103, Linux 107."""
 
 
-def handlers(calls: CallFactory, tokens: TokenService, queries: QueryService, keys: KeyService) -> Handlers:
+def handlers(
+    calls: CallFactory,
+    tokens: TokenService,
+    queries: QueryService,
+    keys: KeyService,
+    max_query_bytes: int,
+) -> Handlers:
     """The handlers of every RPC of the contract."""
     pb_token, pb_query, pb_key = token_service_pb2, query_service_pb2, key_service_pb2
     return {
@@ -50,7 +56,11 @@ def handlers(calls: CallFactory, tokens: TokenService, queries: QueryService, ke
         },
         QUERY_SERVICE: {
             "RunScopedQuery": calls.unary(
-                QUERY_SERVICE, "RunScopedQuery", pb_query.RunScopedQueryRequest, queries.run_scoped_query
+                QUERY_SERVICE,
+                "RunScopedQuery",
+                pb_query.RunScopedQueryRequest,
+                queries.run_scoped_query,
+                max_query_bytes,
             ),
             "WhoAmI": calls.unary(QUERY_SERVICE, "WhoAmI", pb_query.WhoAmIRequest, queries.who_am_i),
         },
@@ -124,6 +134,10 @@ class RpcListener:
                     else health_pb2.HealthCheckResponse.NOT_SERVING,
                 )
 
+    async def turn_unhealthy(self) -> None:
+        """Says NOT_SERVING for good: clients that look look elsewhere."""
+        await self._health.enter_graceful_shutdown()
+
     async def stop(self, grace: float) -> None:
         """Takes no new call, lets those in flight end for `grace` seconds, then cancels them.
 
@@ -131,7 +145,7 @@ class RpcListener:
         """
         server = self._server
         if server is not None:
-            await self._health.enter_graceful_shutdown()
+            await self.turn_unhealthy()
             await server.stop(grace)
             self._server = None
 

@@ -79,6 +79,7 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.DATABASE_ERROR: grpc.StatusCode.UNKNOWN,
     Reason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+    Reason.TOO_MANY_CALLS: _EXHAUSTED,
     Reason.CALLER_UNAUTHENTICATED: _UNAUTHENTICATED,
     Reason.POLICY_REFUSED: _DENIED,
     Reason.RATE_LIMITED: _EXHAUSTED,

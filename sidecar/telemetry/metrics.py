@@ -37,7 +37,7 @@ MOST_SERIES: Final = 250
 MOST_DECISIONS: Final = 4000
 """Of the policy's decisions: the largest policy that one server is thought to serve has some 200 callers."""
 
-SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 # A time of creation for every series, as gauges of their own: nobody asks for them here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -150,7 +150,9 @@ class Metrics:
             "usher_query_truncated_total", "Scoped queries whose rows were cut at the limit."
         )
         self._query_seconds = self._histogram(
-            "usher_query_duration_seconds", "Time of a scoped query in the database.", "backend"
+            "usher_query_duration_seconds",
+            "Time of a scoped query from the request for a connection to the answer.",
+            "backend",
         )
         self._db_up = Gauge(
             "usher_db_up", "Whether the database can be used: 1 or 0.", registry=self._registry

@@ -27,7 +27,7 @@ _CLAIMS: Final = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti")
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """A body with its headers, made once a change of the key ring. A 304 has no Content-Type."""
+    """A body with its headers, made once a change of what is published. A 304 has no Content-Type."""
 
     body: bytes
     etag: str
@@ -39,7 +39,7 @@ class Discovery:
     """The handler of the public listener."""
 
     def __init__(self, issuer: str, published: Callable[[], PublishedKeys], observer: Observer) -> None:
-        """`published` gives the key set of the moment: the same object until the ring changes."""
+        """`published` gives the key set of the moment: the same object until it changes."""
         self._issuer = issuer
         self._published = published
         self._observer = observer

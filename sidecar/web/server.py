@@ -23,7 +23,8 @@ MAX_LINE_BYTES: Final = 8190
 """For the request line and for each header field."""
 MAX_HEADERS: Final = 64
 MAX_CONNECTIONS: Final = 512
-"""Past it the oldest connection is closed: a crowd of idle clients never keeps a new one out."""
+"""Past it the connection whose last request is longest ago is closed: a crowd of idle clients keeps no new
+one out, and cuts off none that is in use."""
 _LINGER_SECONDS: Final = 2.0
 """For reading what is left of a body that nobody asked for, so that the client can read the refusal."""
 
@@ -93,6 +94,8 @@ class _Server(web.Server):
         self._request_seconds = request_seconds
         self._max_connections = max_connections
         self._transports: dict[web.RequestHandler, asyncio.Transport] = {}
+        """By the time of the last request, or of connecting: longest ago first."""
+        self._handling: set[web.RequestHandler] = set()
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, self._observer, self._request_seconds)
@@ -101,7 +104,9 @@ class _Server(web.Server):
         super().connection_made(handler, transport)
         self._transports[handler] = transport
         if len(self._transports) > self._max_connections:
-            self._transports.pop(next(iter(self._transports))).abort()
+            # The new one at least is not being handled.
+            idlest = next(known for known in self._transports if known not in self._handling)
+            self._transports.pop(idlest).abort()
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         self._transports.pop(handler, None)
@@ -116,7 +121,13 @@ class _Server(web.Server):
         connection = request.protocol
         if isinstance(connection, _Connection):
             connection.request_arrived()
-        return await self._handler(request)
+        if transport := self._transports.pop(connection, None):
+            self._transports[connection] = transport
+        self._handling.add(connection)
+        try:
+            return await self._handler(request)
+        finally:
+            self._handling.discard(connection)
 
 
 class _Connection(web.RequestHandler):

@@ -133,9 +133,11 @@ def test_nul_is_refused_because_postgres_cannot_store_it(value: object) -> None:
     assert refused({"a": value}).reason is Reason.INVALID_FIELD
 
 
-def test_sid_must_be_text() -> None:
-    assert refused({"sid": 7}).reason is Reason.INVALID_FIELD
-    assert custom_claims({"sid": "7"}) == {"sid": "7"}
+def test_sid_must_be_text_or_null() -> None:
+    for value in (7, True, ["7"], {}):
+        assert refused({"sid": value}).reason is Reason.INVALID_FIELD
+    for allowed in ("7", None):
+        assert custom_claims({"sid": allowed}) == {"sid": allowed}
 
 
 @pytest.mark.parametrize("subject", ["", "   ", "x" * 256, "a\0b"])

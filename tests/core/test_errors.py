@@ -21,6 +21,8 @@ def test_names_equal_values() -> None:
         (Reason.STATEMENT_TIMEOUT, Blame.DATABASE, False),
         (Reason.INTERNAL, Blame.SERVICE, False),
         (Reason.SHUTTING_DOWN, Blame.SERVICE, True),
+        (Reason.SIGNING_UNAVAILABLE, Blame.SERVICE, True),
+        (Reason.TOO_MANY_CALLS, Blame.SERVICE, True),
     ],
 )
 def test_blame_and_retry(reason: Reason, blame: Blame, retryable: bool) -> None:

@@ -236,11 +236,30 @@ def test_a_signed_payload_that_is_no_object_of_claims() -> None:
 )
 def test_no_changed_character_passes(position: int, character: str) -> None:
     compact = jws.sign(EC_KEY, payload())
-    position %= len(compact) - 1  # the last character of base64url has bits that mean nothing
+    position %= len(compact)
     changed = compact[:position] + character + compact[position + 1 :]
     if changed == compact:
         return
     refused(changed)
+
+
+def test_a_token_has_one_text_only() -> None:
+    """Padding and stray bits would decode to the same bytes."""
+    compact = jws.sign(EC_KEY, payload())
+    for position in range(3):
+        segments = compact.split(".")
+        segments[position] += "=" * (-len(segments[position]) % 4 or 4)
+        assert refused(".".join(segments)) is Reason.TOKEN_MALFORMED
+    assert compact[-1] in "AQgw", "64 bytes of signature leave 4 bits of the last character unused"
+    assert refused(compact[:-1] + chr(ord(compact[-1]) + 1)) is Reason.TOKEN_MALFORMED
+
+
+def test_a_refusal_names_the_field_that_held_the_token() -> None:
+    for path in ("token", "scope.token"):
+        with pytest.raises(UsherError) as caught:
+            jws.verify("x", KEYS.get, now=NOW, issuer=ISSUER, audience=None, path=path)
+        assert caught.value.metadata == {"field": path}
+        assert caught.value.message.startswith(f"{path}: ")
 
 
 @given(st.text(max_size=200) | st.text("abc.{}=-_ey", max_size=60))

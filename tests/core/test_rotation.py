@@ -114,6 +114,21 @@ async def test_a_key_that_cannot_be_made_is_reported_and_tried_again(
     assert house.signer.ring.prepared is not None
 
 
+async def test_a_rotation_that_is_done_is_answered_even_if_the_next_key_cannot_be_made(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(settings: RotationSettings) -> SigningKey:
+        raise OSError("no entropy")
+
+    monkeypatch.setattr(rotation, "make_key", never)
+    before = house.signer.ring.active
+    assert before is not None
+    active, retired = await house.rotator.rotate(force=True)
+    assert retired.key.kid == before.key.kid
+    assert house.signer.ring.active == active
+    assert [type(event.error) for event in house.seen.of(RotationFailed)] == [OSError]
+
+
 async def test_making_an_rsa_key_leaves_the_loop_free() -> None:
     """The loop turns many times while a large key is made."""
     turns = 0

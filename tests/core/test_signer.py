@@ -91,6 +91,27 @@ def test_the_published_set_follows_the_ring(signer: Signer, clock: FakeClock) ->
     assert signer.published.algorithms == ("ES256", "RS256")
 
 
+async def test_a_set_with_an_early_key_may_be_cached_for_long_only_once_it_has_settled(
+    signer: Signer, clock: FakeClock
+) -> None:
+    await clock.advance(SETTINGS.lead_time - 1)
+    assert signer.published.max_age == keyring.UNSETTLED_CACHE_SECONDS
+    await clock.advance(1)
+    settled = signer.published
+    assert settled.max_age == SETTINGS.max_age
+    assert signer.published is settled
+
+    for _ in range(2):  # the second time the key that takes over is new
+        ring, _ = keyring.rotate(signer.ring, clock.now(), 0, SETTINGS, force=True)
+        signer.replace_ring(keyring.prepare(ring, generate(Algorithm.ES256, 0), clock.now())[0])
+    early = signer.published
+    assert early.max_age == keyring.UNSETTLED_CACHE_SECONDS
+    await clock.advance(SETTINGS.lead_time - 1)
+    assert signer.published is early
+    await clock.advance(1)
+    assert (signer.published.max_age, signer.published.etag) == (SETTINGS.max_age, early.etag)
+
+
 def test_past_its_hard_end_a_key_signs_nothing(signer: Signer, clock: FakeClock) -> None:
     clock.set_back(-2 * SETTINGS.period)
     for attempt in (signer.sign, signer.preview):
@@ -105,6 +126,21 @@ def test_the_last_use_never_goes_back(signer: Signer, clock: FakeClock) -> None:
     clock.set_back(1000)
     signer.sign(claims(clock))
     assert signer.last_use == latest == int(clock.now()) + 1000
+
+
+def test_every_key_has_a_last_use_of_its_own(signer: Signer, clock: FakeClock) -> None:
+    """A clock that was once far ahead holds back the key that signed then, and no later one."""
+    signer.sign(claims(clock))
+    ahead = signer.last_use
+    clock.set_back(100 * SETTINGS.period)
+    ring, _ = keyring.rotate(signer.ring, clock.now(), signer.last_use, SETTINGS, force=True)
+    assert ring.keys[0].retired_at == ahead
+    signer.replace_ring(ring)
+    assert signer.last_use == 0
+    signer.sign(claims(clock))
+    ring, _ = keyring.prepare(ring, generate(Algorithm.ES256, 0), clock.now())
+    signer.replace_ring(ring)
+    assert signer.last_use == int(clock.now()), "a ring with the same active key keeps its last use"
 
 
 def test_a_ring_without_an_active_key_never_comes_into_force(signer: Signer) -> None:

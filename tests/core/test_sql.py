@@ -133,3 +133,37 @@ def test_any_text_is_a_verb_or_a_refusal(sql: str) -> None:
 @given(st.text(alphabet=" \t\n(-/*", max_size=30), st.sampled_from(["commit", "set role x", "do $$ $$"]))
 def test_no_prefix_of_blanks_and_comments_hides_a_utility_command(prefix: str, command: str) -> None:
     assert leading_keyword(prefix + command) not in ALLOWED_VERBS
+
+
+def plain_leading_keyword(sql: str) -> str:
+    """The same answer, one character after the other."""
+    at = 0
+    while at < len(sql):
+        if sql[at] in " \t\n\r\f\v(":
+            at += 1
+        elif sql[at : at + 2] == "--":
+            while at < len(sql) and sql[at] not in "\n\r":
+                at += 1
+        elif sql[at : at + 2] == "/*":
+            depth, at = 1, at + 2
+            while at < len(sql) and depth:
+                pair = sql[at : at + 2]
+                depth += {"/*": 1, "*/": -1}.get(pair, 0)
+                at += 2 if pair in ("/*", "*/") else 1
+        else:
+            break
+    if not sql[at:].strip(" \t\n\r\f\v;"):
+        return ""
+    word = ""
+    while at < len(sql) and sql[at].isascii() and sql[at].isalpha():
+        word, at = word + sql[at].upper(), at + 1
+    goes_on = at < len(sql) and (sql[at] in "_$" or sql[at].isdigit() or not sql[at].isascii())
+    return "?" if goes_on or not word else word
+
+
+@given(
+    st.text(alphabet=" \t\n\r(-/*;x", max_size=40) | st.text(alphabet="/*-\n", max_size=60),
+    st.sampled_from(["", "commit", "select 1", "select_", "selecté", "1", "*/ select", "\u2003table t"]),
+)
+def test_the_keyword_is_what_a_plain_reading_finds(prefix: str, rest: str) -> None:
+    assert leading_keyword(prefix + rest) == plain_leading_keyword(prefix + rest)

@@ -24,6 +24,8 @@ from sidecar.postgres import text_forms as forms
         (forms.parse_bool, "off", False),
         (forms.parse_int, "-9223372036854775808", -(2**63)),
         (forms.parse_int, "+007", 7),
+        (forms.parse_int, "-" + "0" * 5000 + "7", -7),
+        (forms.parse_int, "0" * 5001, 0),
         (forms.parse_float, "1e3", 1000.0),
         (forms.parse_float, "-Infinity", -math.inf),
         (forms.parse_float, "inf", math.inf),

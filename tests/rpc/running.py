@@ -283,6 +283,7 @@ def new_handlers(
         TokenService(issuer, signer, authorizer),
         QueryService(issuer, queries, max_message_bytes, authorizer),
         KeyService(signer, rotator, parts.rotation, clock, authorizer),
+        max_message_bytes,
     )
 
 

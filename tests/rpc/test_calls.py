@@ -223,3 +223,38 @@ async def test_a_method_that_never_waits_is_not_cut_short() -> None:
 
 async def _awaited(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> bytes:
     return await call
+
+
+async def test_more_calls_than_are_admitted_are_refused_and_later_ones_are_not() -> None:
+    async with running() as there:
+        there.calls._max_concurrent = 1
+        there.backend.released.clear()
+        held = there.start(RUN, run())
+        await asyncio.wait_for(there.backend.started.wait(), PATIENCE)
+        refused = await there.refusal(RUN, run())
+        assert (refused.code, refused.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_CALLS")
+        there.backend.released.set()
+        await held
+        await there.start(RUN, run())
+
+
+async def test_a_deadline_is_capped() -> None:
+    async with running() as there:
+        there.calls._max_deadline = 0.05
+        there.backend.released.clear()
+        assert (await there.refusal(RUN, run(), timeout=30)).code == "DEADLINE_EXCEEDED"
+
+
+async def test_it_is_idle_when_the_last_call_has_ended() -> None:
+    async with running() as there:
+        await there.calls.until_idle(PATIENCE)
+        there.backend.released.clear()
+        held = there.start(RUN, run())
+        await asyncio.wait_for(there.backend.started.wait(), PATIENCE)
+        waiting = asyncio.ensure_future(there.calls.until_idle(PATIENCE))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        there.backend.released.set()
+        await held
+        await waiting
+        await there.calls.until_idle(0)

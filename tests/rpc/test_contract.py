@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from usher.v1 import key_service_pb2, query_service_pb2, token_service_pb2, values_pb2
 
 from sidecar.core.errors import Reason, UsherError
+from sidecar.rpc import contract
 from sidecar.rpc.contract import request_parser
 from tests.rpc.running import ISSUE, RUN, issue, principal, run, running
 
@@ -207,3 +208,67 @@ def _seconds(parse: Callable[[bytes], Any], raw: bytes) -> float:
     started = time.perf_counter()
     parse(raw)
     return time.perf_counter() - started
+
+
+class Forbidden:
+    """In the validator's place: it must not be asked."""
+
+    def __call__(self, message: Message) -> list[Any]:
+        raise AssertionError("the rules were asked")
+
+
+@pytest.mark.parametrize(
+    ("parse", "message", "field", "reason"),
+    [
+        (
+            parse_issue,
+            token_service_pb2.IssueTokenRequest(subject="a", audiences=[""] * 1100),
+            "audiences",
+            Reason.INVALID_FIELD,
+        ),
+        (
+            parse_run,
+            query_service_pb2.RunScopedQueryRequest(parameters=[values_pb2.Value()] * 65_536),
+            "parameters",
+            Reason.INVALID_FIELD,
+        ),
+        (
+            parse_run,
+            query_service_pb2.RunScopedQueryRequest(
+                parameters=[
+                    values_pb2.Value(
+                        array_value=values_pb2.ArrayValue(elements=[values_pb2.Value()] * 40_000)
+                    )
+                ]
+                * 2
+            ),
+            "parameters.array_value.elements",
+            Reason.INVALID_FIELD,
+        ),
+        (
+            parse_issue,
+            issue(big="x" * 70_000),
+            "claims",
+            Reason.CLAIMS_TOO_LARGE,
+        ),
+    ],
+)
+def test_a_request_with_too_much_in_it_is_refused_before_its_rules_are_asked(
+    monkeypatch: pytest.MonkeyPatch,
+    parse: Callable[[bytes], Any],
+    message: Message,
+    field: str,
+    reason: Reason,
+) -> None:
+    """The rules look at every element, on the event loop: two million of them take most of a minute."""
+    monkeypatch.setattr(contract.protovalidate, "collect_violations", Forbidden())
+    with pytest.raises(UsherError) as caught:
+        parse(message.SerializeToString())
+    assert (caught.value.reason, caught.value.metadata["field"]) == (reason, field)
+
+
+def test_a_request_beyond_its_bytes_is_not_even_parsed() -> None:
+    with pytest.raises(UsherError) as caught:
+        request_parser(token_service_pb2.VerifyTokenRequest, 100)(b"\xff" * 101)
+    assert caught.value.reason is Reason.INVALID_FIELD
+    assert "the limit is 100" in caught.value.message

@@ -50,6 +50,8 @@ async def test_a_token_that_does_not_hold_reaches_no_backend() -> None:
         await there.clock.advance(301)
         refused = await there.refusal(RUN, run(scope=pb.Scope(token=token)))
         assert (refused.code, refused.reason) == ("UNAUTHENTICATED", "TOKEN_EXPIRED")
+        assert refused.metadata["field"] == "scope.token"
+        assert refused.message.startswith("scope.token: ")
         assert there.backend.statements == []
 
 

@@ -32,7 +32,9 @@ def installed() -> Iterator[Path]:
         check=True,
     )
     for name in listed.stdout.rstrip("\0").split("\0"):
-        if name.startswith(("sidecar/", "clients/python/", "deploy/", "pyproject.toml", "README.md")):
+        if name.startswith(
+            ("sidecar/", "clients/python/", "deploy/", "pyproject.toml", "README.md", "LICENSE")
+        ):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, source / name)
     for step in ("install-dependencies.sh", "install-usher.sh"):

@@ -10,6 +10,7 @@ import urllib.error
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from usher.v1 import query_service_pb2, token_service_pb2
 
 from sidecar.embedded.server import EmbeddedPostgres
@@ -91,7 +92,8 @@ def test_a_port_that_is_taken_is_named_with_its_setting(demo: dict[str, str], se
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         others = dict.fromkeys(("grpc_address", "http_address", "admin_http_address"), "127.0.0.1:0")
-        done = usher("serve", **(demo | others | {setting: address}))
+        settings = demo | {"issuer": "https://issuer.example"} | others
+        done = usher("serve", **(settings | {setting: address}))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"usher: {setting}: cannot listen on {address}")
     assert f"--{setting.replace('_', '-')}" in done.stderr
@@ -206,3 +208,14 @@ def _query_is_refused(client: Client, reason: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         client.rows(as_user("alice", tenant_id="acme"), "select id from users")
     assert refusal(caught.value)[1] == reason
+
+
+def test_a_client_that_watches_the_health_does_not_hold_a_stop_up(demo: dict[str, str]) -> None:
+    with running("serve", **demo, drain_grace="50s") as process:
+        process.wait_for("ready")
+        with grpc.insecure_channel(process.grpc_address) as channel:
+            watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+            assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
+            process.process.send_signal(signal.SIGTERM)
+            assert process.process.wait(25) == 0
+            assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from usher.v1 import key_service_pb2, query_service_pb2
 
+from sidecar.postgres.logins import connector
 from tests.processes import Process, running
 from tests.servers import Servers
 from tests.system.clients import CachingVerifier, Client, as_user, connected, refusal, with_token
@@ -136,7 +137,7 @@ def test_the_login_has_no_privilege_of_its_own(guide: dict[str, str]) -> None:
     """The guide's promise rests on it: what the sidecar logs in as can read nothing by itself."""
 
     async def read() -> None:
-        connection = await asyncpg.connect(guide["database_url"], user="usher_test_24")
+        connection = await connector(guide["database_url"], 24)(guide["database_url"])
         try:
             await connection.fetch("select * from users")
         finally:

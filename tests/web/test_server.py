@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -155,6 +156,39 @@ async def test_a_crowd_of_idle_clients_keeps_nobody_out() -> None:
             assert (await third.ask("GET", "/")).status == 200
             assert (await second.ask("GET", "/")).status == 200
             assert await first.rest() == b""
+
+
+async def test_a_crowd_of_idle_clients_cuts_off_no_connection_in_use() -> None:
+    async with (
+        listening(hello, max_connections=3) as address,
+        connected(address) as verifier,
+        contextlib.AsyncExitStack() as crowd,
+    ):
+        for _ in range(6):
+            idle = await crowd.enter_async_context(connected(address))
+            assert (await idle.ask("GET", "/")).status == 200
+            assert (await verifier.ask("GET", "/")).status == 200
+
+
+async def test_a_request_that_is_being_handled_is_never_cut_off() -> None:
+    started, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.BaseRequest) -> web.Response:
+        started.set()
+        await may_end.wait()
+        return json_answer(200, {"done": True})
+
+    async with listening(slow, max_connections=1) as address, connected(address) as busy:
+        await busy.send(GET)
+        await started.wait()
+        async with connected(address) as late:
+            assert await late.rest() == b""
+        may_end.set()
+        assert (await busy.reply()).body == b'{"done":true}\n'
+        # Once it is answered it is as idle as any.
+        async with connected(address) as late:
+            assert (await late.ask("GET", "/")).status == 200
+        assert await busy.rest() == b""
 
 
 async def test_a_taken_address_names_the_setting_and_the_remedy() -> None:

@@ -118,7 +118,7 @@ const (
 	ErrorReason_ERROR_REASON_LOCK_NOT_AVAILABLE ErrorReason = 102
 	// The statement ran longer than its timeout and was cancelled in Postgres.
 	ErrorReason_ERROR_REASON_STATEMENT_TIMEOUT ErrorReason = 103
-	// The caller's deadline, or the server's default one, passed; the statement was cancelled.
+	// The caller's deadline, or the server's own, passed; a statement was cancelled unless it had committed.
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 104
 	// Every database connection is busy and none came free in time.
 	ErrorReason_ERROR_REASON_POOL_EXHAUSTED ErrorReason = 105
@@ -134,6 +134,8 @@ const (
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 110
 	// A fault in Usher itself; the log line with the same request id has the cause.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 111
+	// The server already runs as many calls as it admits at a time; this one was not looked at.
+	ErrorReason_ERROR_REASON_TOO_MANY_CALLS ErrorReason = 112
 	// Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
 	// metadata `proof` is mtls, unix, jwt, key or anonymous.
 	ErrorReason_ERROR_REASON_CALLER_UNAUTHENTICATED ErrorReason = 130
@@ -202,6 +204,7 @@ var (
 		109: "ERROR_REASON_DATABASE_ERROR",
 		110: "ERROR_REASON_SHUTTING_DOWN",
 		111: "ERROR_REASON_INTERNAL",
+		112: "ERROR_REASON_TOO_MANY_CALLS",
 		130: "ERROR_REASON_CALLER_UNAUTHENTICATED",
 		131: "ERROR_REASON_POLICY_REFUSED",
 		132: "ERROR_REASON_RATE_LIMITED",
@@ -262,6 +265,7 @@ var (
 		"ERROR_REASON_DATABASE_ERROR":          109,
 		"ERROR_REASON_SHUTTING_DOWN":           110,
 		"ERROR_REASON_INTERNAL":                111,
+		"ERROR_REASON_TOO_MANY_CALLS":          112,
 		"ERROR_REASON_CALLER_UNAUTHENTICATED":  130,
 		"ERROR_REASON_POLICY_REFUSED":          131,
 		"ERROR_REASON_RATE_LIMITED":            132,
@@ -300,7 +304,7 @@ var File_usher_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1busher/v1/error_reason.proto\x12\busher.v1*\x94\x10\n" +
+	"\x1busher/v1/error_reason.proto\x12\busher.v1*\xb5\x10\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_REQUEST\x10\x01\x12\x1e\n" +
@@ -355,7 +359,8 @@ const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"#ERROR_REASON_DATABASE_NOT_INSTALLED\x10l\x12\x1f\n" +
 	"\x1bERROR_REASON_DATABASE_ERROR\x10m\x12\x1e\n" +
 	"\x1aERROR_REASON_SHUTTING_DOWN\x10n\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10o\x12(\n" +
+	"\x15ERROR_REASON_INTERNAL\x10o\x12\x1f\n" +
+	"\x1bERROR_REASON_TOO_MANY_CALLS\x10p\x12(\n" +
 	"#ERROR_REASON_CALLER_UNAUTHENTICATED\x10\x82\x01\x12 \n" +
 	"\x1bERROR_REASON_POLICY_REFUSED\x10\x83\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_RATE_LIMITED\x10\x84\x01\x12)\n" +

@@ -109,7 +109,7 @@ pub enum ErrorReason {
     LockNotAvailable = 102,
     /// The statement ran longer than its timeout and was cancelled in Postgres.
     StatementTimeout = 103,
-    /// The caller's deadline, or the server's default one, passed; the statement was cancelled.
+    /// The caller's deadline, or the server's own, passed; a statement was cancelled unless it had committed.
     DeadlineExceeded = 104,
     /// Every database connection is busy and none came free in time.
     PoolExhausted = 105,
@@ -125,6 +125,8 @@ pub enum ErrorReason {
     ShuttingDown = 110,
     /// A fault in Usher itself; the log line with the same request id has the cause.
     Internal = 111,
+    /// The server already runs as many calls as it admits at a time; this one was not looked at.
+    TooManyCalls = 112,
     // --- the caller and the policy ---
 
     /// Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
@@ -198,6 +200,7 @@ impl ErrorReason {
             Self::DatabaseError => "ERROR_REASON_DATABASE_ERROR",
             Self::ShuttingDown => "ERROR_REASON_SHUTTING_DOWN",
             Self::Internal => "ERROR_REASON_INTERNAL",
+            Self::TooManyCalls => "ERROR_REASON_TOO_MANY_CALLS",
             Self::CallerUnauthenticated => "ERROR_REASON_CALLER_UNAUTHENTICATED",
             Self::PolicyRefused => "ERROR_REASON_POLICY_REFUSED",
             Self::RateLimited => "ERROR_REASON_RATE_LIMITED",
@@ -261,6 +264,7 @@ impl ErrorReason {
             "ERROR_REASON_DATABASE_ERROR" => Some(Self::DatabaseError),
             "ERROR_REASON_SHUTTING_DOWN" => Some(Self::ShuttingDown),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
+            "ERROR_REASON_TOO_MANY_CALLS" => Some(Self::TooManyCalls),
             "ERROR_REASON_CALLER_UNAUTHENTICATED" => Some(Self::CallerUnauthenticated),
             "ERROR_REASON_POLICY_REFUSED" => Some(Self::PolicyRefused),
             "ERROR_REASON_RATE_LIMITED" => Some(Self::RateLimited),

@@ -338,7 +338,7 @@ export enum ErrorReason {
   STATEMENT_TIMEOUT = 103,
 
   /**
-   * The caller's deadline, or the server's default one, passed; the statement was cancelled.
+   * The caller's deadline, or the server's own, passed; a statement was cancelled unless it had committed.
    *
    * @generated from enum value: ERROR_REASON_DEADLINE_EXCEEDED = 104;
    */
@@ -392,6 +392,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_INTERNAL = 111;
    */
   INTERNAL = 111,
+
+  /**
+   * The server already runs as many calls as it admits at a time; this one was not looked at.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_CALLS = 112;
+   */
+  TOO_MANY_CALLS = 112,
 
   /**
    * Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;

@@ -383,7 +383,7 @@ public enum ErrorReason
   ERROR_REASON_STATEMENT_TIMEOUT(103),
   /**
    * <pre>
-   * The caller's deadline, or the server's default one, passed; the statement was cancelled.
+   * The caller's deadline, or the server's own, passed; a statement was cancelled unless it had committed.
    * </pre>
    *
    * <code>ERROR_REASON_DEADLINE_EXCEEDED = 104;</code>
@@ -445,6 +445,14 @@ public enum ErrorReason
    * <code>ERROR_REASON_INTERNAL = 111;</code>
    */
   ERROR_REASON_INTERNAL(111),
+  /**
+   * <pre>
+   * The server already runs as many calls as it admits at a time; this one was not looked at.
+   * </pre>
+   *
+   * <code>ERROR_REASON_TOO_MANY_CALLS = 112;</code>
+   */
+  ERROR_REASON_TOO_MANY_CALLS(112),
   /**
    * <pre>
    * Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
@@ -856,7 +864,7 @@ public enum ErrorReason
   public static final int ERROR_REASON_STATEMENT_TIMEOUT_VALUE = 103;
   /**
    * <pre>
-   * The caller's deadline, or the server's default one, passed; the statement was cancelled.
+   * The caller's deadline, or the server's own, passed; a statement was cancelled unless it had committed.
    * </pre>
    *
    * <code>ERROR_REASON_DEADLINE_EXCEEDED = 104;</code>
@@ -918,6 +926,14 @@ public enum ErrorReason
    * <code>ERROR_REASON_INTERNAL = 111;</code>
    */
   public static final int ERROR_REASON_INTERNAL_VALUE = 111;
+  /**
+   * <pre>
+   * The server already runs as many calls as it admits at a time; this one was not looked at.
+   * </pre>
+   *
+   * <code>ERROR_REASON_TOO_MANY_CALLS = 112;</code>
+   */
+  public static final int ERROR_REASON_TOO_MANY_CALLS_VALUE = 112;
   /**
    * <pre>
    * Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
@@ -1031,6 +1047,7 @@ public enum ErrorReason
       case 109: return ERROR_REASON_DATABASE_ERROR;
       case 110: return ERROR_REASON_SHUTTING_DOWN;
       case 111: return ERROR_REASON_INTERNAL;
+      case 112: return ERROR_REASON_TOO_MANY_CALLS;
       case 130: return ERROR_REASON_CALLER_UNAUTHENTICATED;
       case 131: return ERROR_REASON_POLICY_REFUSED;
       case 132: return ERROR_REASON_RATE_LIMITED;
