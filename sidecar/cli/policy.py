@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sidecar.cli import remote
 from sidecar.config import Config, load_policy, load_statements, suggestion
-from sidecar.core.callers import ANONYMOUS, ATTRIBUTES, Caller, CallerIdentity, Proof
+from sidecar.core.callers import ANONYMOUS, ATTRIBUTES, KEY_PREFIX, Caller, CallerIdentity, Proof
 from sidecar.core.errors import SettingsError
 from sidecar.core.policy import (
     ADMIN_METHODS,
@@ -24,9 +24,6 @@ from sidecar.core.policy import (
     Verdict,
     explain,
 )
-
-KEY_PREFIX: Final = "usher_"
-"""Lets scanners for secrets find a key that was committed by mistake."""
 
 _KEY_BYTES: Final = 32
 
