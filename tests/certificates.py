@@ -49,7 +49,8 @@ def authority(name: str = "test authority") -> Certified:
 def server(issuer: Certified, name: str = "server", *, ends: datetime.timedelta = DAY) -> Certified:
     """A certificate for localhost and 127.0.0.1."""
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    return _made(name, issuer, [x509.SubjectAlternativeName(names)], -2 * DAY, ends)
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    return _made(name, issuer, [x509.SubjectAlternativeName(names), usage], -2 * DAY, ends)
 
 
 def client(

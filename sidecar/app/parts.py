@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidecar.app.callers import CallerParts, build_callers
 from sidecar.app.policy_reload import PolicyReloader
 from sidecar.config import Config, load_statements
 from sidecar.core.clock import Clock
-from sidecar.core.events import DatabaseStateChanged, Event, Observer, SafetyWeakened
-from sidecar.core.health import Health
+from sidecar.core.events import CallerKeysFetched, DatabaseStateChanged, Event, Observer, SafetyWeakened
+from sidecar.core.health import Health, Trouble
 from sidecar.core.issuer import Issuer
 from sidecar.core.keyring import SAFE_LEAD_SECONDS
 from sidecar.core.policy import Authorizer
@@ -42,6 +43,7 @@ class Parts:
     """Everything that runs. Built, but not started."""
 
     calls: CallFactory
+    callers: CallerParts
     authorizer: Authorizer
     policy_reloader: PolicyReloader | None
     rotator: Rotator
@@ -65,7 +67,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     def observe(event: Event) -> None:
         metrics.observe(event)
         log(event)
-        if isinstance(event, DatabaseStateChanged):
+        if isinstance(event, DatabaseStateChanged | CallerKeysFetched):
             for listener in wake:
                 listener()
 
@@ -76,7 +78,9 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
         if config.policy_file
         else None
     )
-    authorizer = Authorizer(reloader.first() if reloader else None, clock, observe)
+    policy = reloader.first() if reloader else None
+    authorizer = Authorizer(policy, clock, observe)
+    callers = build_callers(config, policy, clock, observe)
     rotation = config.rotation_settings
     signer = Signer(await first_ring(rotation, clock, observe), rotation, config.issuer_url, clock, observe)
     rotator = Rotator(signer, rotation, clock, observe)
@@ -87,7 +91,10 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
         clock,
         observe,
     )
-    health = Health({"keys": signer.trouble, "database": lambda: pool.trouble}, clock)
+    troubles: dict[str, Trouble] = {"keys": signer.trouble, "database": lambda: pool.trouble}
+    if callers.keys is not None:
+        troubles["caller_keys"] = callers.keys.trouble
+    health = Health(troubles, clock)
     wake.append(health.wake)
     metrics.watch_keys(signer, rotation)
     metrics.watch_pool(lambda: (pool.state.size, pool.state.in_use, pool.state.waiting))
@@ -100,6 +107,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
         observe,
         config.default_deadline,
         authorizer,
+        callers.callers.identify,
         max_deadline=config.max_deadline,
         max_concurrent=config.max_concurrent_calls,
     )
@@ -117,14 +125,19 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     probes = Probes(metrics.render, health.checks)
     return Parts(
         calls=calls,
+        callers=callers,
         authorizer=authorizer,
         policy_reloader=reloader,
         rotator=rotator,
         pool=pool,
         health=health,
         observer=observe,
-        rpc=rpc(Listener.DATA, config.grpc_address),
-        rpc_admin=rpc(Listener.ADMIN, config.grpc_admin_address) if config.grpc_admin_address else None,
+        rpc=rpc(Listener.DATA, config.grpc_address, door=callers.doors[Listener.DATA]),
+        rpc_admin=(
+            rpc(Listener.ADMIN, config.grpc_admin_address, door=callers.doors[Listener.ADMIN])
+            if config.grpc_admin_address
+            else None
+        ),
         public=HttpListener("http_address", config.http_address, discovery.answer, observe),
         admin=HttpListener("admin_http_address", config.admin_http_address, probes.answer, observe),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -46,18 +46,23 @@ class PolicyReloader:
         self._observer(PolicyLoaded(outcome="loaded", callers=len(policy.callers)))
         return policy
 
-    async def run(self, authorizer: Authorizer) -> None:
-        """Keeps the authorizer up to date, until cancelled."""
+    async def run(self, authorizer: Authorizer, configure: Callable[[Policy], None]) -> None:
+        """Keeps the authorizer up to date, until cancelled.
+
+        `configure` puts the callers in force; it raises SettingsError for those that it cannot take.
+        """
         while True:
             asked = await self._woken_or_later()
             signature = _signature(self._path)
             if asked or signature != self._signature:
                 self._signature = signature
-                await self._load(authorizer)
+                await self._load(authorizer, configure)
 
-    async def _load(self, authorizer: Authorizer) -> None:
+    async def _load(self, authorizer: Authorizer, configure: Callable[[Policy], None]) -> None:
         try:
             policy = await asyncio.to_thread(load_policy, self._path, self._statements)
+            # Callers first: a new one whom the old rules do not name is refused for this moment.
+            configure(policy)
         except Exception as error:
             # Whatever is wrong with the file, or with its reader: the policy in force is still a good one.
             known = isinstance(error, SettingsError)

@@ -56,8 +56,9 @@ async def serve(
                 tasks.create_task(parts.health.watch(lambda checks: _publish(parts, checks)), name="health"),
             ]
             if parts.policy_reloader is not None:
-                reloading = parts.policy_reloader.run(parts.authorizer)
+                reloading = parts.policy_reloader.run(parts.authorizer, parts.callers.configure)
                 running.append(tasks.create_task(reloading, name="policy"))
+            running += [tasks.create_task(run(), name=name) for name, run in parts.callers.tasks().items()]
             _say(parts, "started", _listening(addresses))
             started(addresses)
             await stop.wait()

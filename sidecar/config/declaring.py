@@ -81,8 +81,9 @@ def switch(text: str) -> bool:
 def address(text: str) -> str:
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path or len(path.encode()) > 100:
-            raise ValueError("unix: and a path of at most 100 bytes")
+        # gRPC would take %41 for A.
+        if not path or "%" in path or len(path.encode()) > 100:
+            raise ValueError("unix: and a path of at most 100 bytes, without %")
         return text
     host, _, port = text.rpartition(":")
     if not is_host(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
@@ -94,6 +95,12 @@ def tcp_address(text: str) -> str:
     if text.startswith("unix:"):
         raise ValueError("host:port, such as 127.0.0.1:8080")
     return address(text)
+
+
+def file_mode(text: str) -> str:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("permissions in octal, such as 0600 or 0660")
+    return text.zfill(4)
 
 
 def optional_address(text: str) -> str:

@@ -82,7 +82,8 @@ class Directory:
     def __init__(self, identities: Sequence[CallerIdentity] = ()) -> None:
         """Raises SettingsError for callers that one connection could be both of."""
         self._facts: dict[tuple[str, object], CallerIdentity] = {}
-        self._processes = tuple(known for known in identities if known.uids or known.gids)
+        self._by_uid: dict[int, list[CallerIdentity]] = {}
+        self._of_any_uid = [known for known in identities if known.gids and not known.uids]
         self._keys: list[tuple[bytes, CallerIdentity]] = []
         if len({known.name for known in identities}) < len(identities):
             raise SettingsError("callers: two have the same name")
@@ -91,8 +92,10 @@ class Directory:
             self._add(known, "DNS name", tuple(name.lower() for name in known.dns_names))
             self._add(known, "service account", known.service_accounts)
             self._add(known, "key", known.key_hashes)
+            for uid in set(known.uids):
+                self._by_uid.setdefault(uid, []).append(known)
             self._keys += [(bytes.fromhex(digest), known) for digest in set(known.key_hashes)]
-        _check_processes(self._processes)
+        _check_processes([known for known in identities if known.uids or known.gids])
         self.provable: Final = frozenset(proof for known in identities for proof in _proofs(known))
         """The proofs by which any caller can be known."""
 
@@ -111,7 +114,8 @@ class Directory:
         """The caller that a process of this user and group is."""
         if _OVERFLOW_ID in (uid, gid):
             return None
-        return next((known for known in self._processes if _is_process(known, uid, gid)), None)
+        candidates = itertools.chain(self._by_uid.get(uid, ()), self._of_any_uid)
+        return next((known for known in candidates if not known.gids or gid in known.gids), None)
 
     def by_service_account(self, issuer: str, subject: str) -> CallerIdentity | None:
         """The caller with the service account whose tokens have these `iss` and `sub`."""
@@ -150,10 +154,6 @@ def _proofs(known: CallerIdentity) -> Iterator[Proof]:
         yield Proof.JWT
     if known.key_hashes:
         yield Proof.KEY
-
-
-def _is_process(known: CallerIdentity, uid: int, gid: int) -> bool:
-    return (not known.uids or uid in known.uids) and (not known.gids or gid in known.gids)
 
 
 def _check_processes(identities: Sequence[CallerIdentity]) -> None:

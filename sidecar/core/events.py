@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcFinished:
-    """A gRPC call was answered. `code` is the gRPC status name, `reason` an ErrorReason or ""."""
+    """A gRPC call was answered. `code` is the gRPC status name, `reason` an ErrorReason or "".
+
+    `caller` is a name of the policy or anonymous, `identity` what proved it; "" for one that is not known.
+    """
 
     service: str
     method: str
@@ -20,6 +23,8 @@ class RpcFinished:
     blame: str
     seconds: float
     request_id: str
+    caller: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +148,39 @@ class PolicyLoaded:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerRefused:
+    """A call came from nobody known. `proof` is the kind that did not hold, anonymous for none at all.
+
+    `detail` is what the caller was told.
+    """
+
+    proof: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerKeysFetched:
+    """The keys of service-account tokens were asked for. `outcome` is fetched or failed; `keys` counts those
+    in use, which stay when it failed."""
+
+    outcome: str
+    keys: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsLoaded:
+    """The TLS files were read. `outcome` is loaded, or refused: then what was read before stays in force.
+
+    `expires_at` is that of the certificate in force, seconds since 1970; `detail` says which file is wrong.
+    """
+
+    outcome: str
+    expires_at: float
+    detail: str = ""
+
+
 Event = (
     RpcFinished
     | RpcFault
@@ -158,6 +196,9 @@ Event = (
     | SafetyWeakened
     | PolicyDecided
     | PolicyLoaded
+    | CallerRefused
+    | CallerKeysFetched
+    | TlsLoaded
 )
 
 Observer = Callable[[Event], None]

@@ -50,8 +50,12 @@ def _decision_level(event: events.PolicyDecided) -> int:
     return logging.DEBUG if event.verdict == "allowed" else logging.INFO
 
 
-def _policy_level(event: events.PolicyLoaded) -> int:
+def _loaded_level(event: events.PolicyLoaded | events.TlsLoaded) -> int:
     return logging.INFO if event.outcome == "loaded" else logging.ERROR
+
+
+def _keys_level(event: events.CallerKeysFetched) -> int:
+    return logging.DEBUG if event.outcome == "fetched" else logging.ERROR
 
 
 EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
@@ -68,7 +72,10 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.Lifecycle: ("lifecycle", logging.INFO),
     events.SafetyWeakened: ("safety_weakened", logging.WARNING),
     events.PolicyDecided: ("policy_decided", _decision_level),
-    events.PolicyLoaded: ("policy_loaded", _policy_level),
+    events.PolicyLoaded: ("policy_loaded", _loaded_level),
+    events.CallerRefused: ("caller_refused", logging.INFO),
+    events.CallerKeysFetched: ("caller_keys_fetched", _keys_level),
+    events.TlsLoaded: ("tls_loaded", _loaded_level),
 }
 """The name in the log and the level of every event."""
 

@@ -24,6 +24,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from sidecar import __version__
 from sidecar.core import events
+from sidecar.core.callers import Proof
 from sidecar.core.clock import Clock, SystemClock
 from sidecar.core.keyring import RotationSettings, Step
 from sidecar.core.signer import Signer
@@ -93,6 +94,9 @@ class Metrics:
                 event.caller, event.method, event.verdict
             ).inc(),
             events.PolicyLoaded: self._policy_loaded,
+            events.CallerRefused: lambda event: self._callers_refused.of(event.proof).inc(),
+            events.CallerKeysFetched: self._caller_keys_fetched,
+            events.TlsLoaded: self._tls_loaded,
         }
 
     def observe(self, event: events.Event) -> None:
@@ -195,6 +199,28 @@ class Metrics:
         self._callers = Gauge(
             "usher_policy_callers", "Callers in the policy in force.", registry=self._registry
         )
+        self._callers_refused = self._counter(
+            "usher_callers_refused_total", "Calls from nobody known, by the proof that did not hold.", "proof"
+        )
+        self._caller_fetches = self._counter(
+            "usher_caller_jwks_fetches_total", "Fetches of the keys of service-account tokens.", "outcome"
+        )
+        self._caller_keys = Gauge(
+            "usher_caller_jwks_keys", "Keys of service-account tokens in use.", registry=self._registry
+        )
+        self._tls_reloads = self._counter(
+            "usher_tls_reloads_total", "Readings of the TLS files, by outcome.", "outcome"
+        )
+        self._tls_stale = Gauge(
+            "usher_tls_stale",
+            "Whether the TLS files are newer than what is in force, because they were refused: 1 or 0.",
+            registry=self._registry,
+        )
+        self._tls_expiry = Gauge(
+            "usher_tls_certificate_expiry_timestamp_seconds",
+            "When the server's certificate in force expires; 0 without TLS.",
+            registry=self._registry,
+        )
         self._build = self._gauge("usher_build_info", "The version that runs: always 1.", "version", "python")
 
     def _start_at_zero(self) -> None:
@@ -206,6 +232,11 @@ class Metrics:
             self._steps.of(step.value)
         for outcome in ("loaded", "refused"):
             self._reloads.of(outcome)
+            self._tls_reloads.of(outcome)
+        for proof in Proof:
+            self._callers_refused.of(proof.value)
+        for outcome in ("fetched", "failed"):
+            self._caller_fetches.of(outcome)
         for agent in ("neon-proxy", "browser", OTHER):
             self._jwks.of("200", agent)
         self._build.of(__version__, platform.python_version()).set(1)
@@ -229,6 +260,15 @@ class Metrics:
         self._reloads.of(event.outcome).inc()
         self._stale.set(event.outcome != "loaded")
         self._callers.set(event.callers)
+
+    def _caller_keys_fetched(self, event: events.CallerKeysFetched) -> None:
+        self._caller_fetches.of(event.outcome).inc()
+        self._caller_keys.set(event.keys)
+
+    def _tls_loaded(self, event: events.TlsLoaded) -> None:
+        self._tls_reloads.of(event.outcome).inc()
+        self._tls_stale.set(event.outcome != "loaded")
+        self._tls_expiry.set(event.expires_at)
 
     def _jwks_served(self, event: events.JwksServed) -> None:
         self._jwks.of(str(event.status), event.agent).inc()

@@ -56,7 +56,7 @@ async def watched(folder: Path, text: str = caller("a")) -> AsyncIterator[Watche
     file.write_text(text)
     reloader = PolicyReloader(file, {"one"}, clock, seen, wake)
     authorizer = Authorizer(reloader.first(), clock, seen)
-    running = asyncio.create_task(reloader.run(authorizer))
+    running = asyncio.create_task(reloader.run(authorizer, lambda policy: None))
     try:
         yield Watched(file=file, clock=clock, seen=seen, wake=wake, authorizer=authorizer)
     finally:

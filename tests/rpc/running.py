@@ -26,6 +26,7 @@ from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
 from sidecar.core.values import Column, Kind, ResultSet
 from sidecar.rpc.access import Listener
+from sidecar.rpc.callers import LOCAL_ADMIN, OPEN_DOOR, Callers, Door
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.convert import dict_to_struct
 from sidecar.rpc.key_service import KeyService
@@ -131,7 +132,13 @@ class Refused:
 class Running:
     """A listener that listens, its parts, and a client of it."""
 
-    def __init__(self, listener: RpcListener, calls: CallFactory, parts: Parts) -> None:
+    def __init__(
+        self,
+        listener: RpcListener,
+        calls: CallFactory,
+        parts: Parts,
+        channel: Callable[[str], grpc.aio.Channel],
+    ) -> None:
         self.listener = listener
         self.calls = calls
         self.backend = parts.backend
@@ -139,9 +146,7 @@ class Running:
         self.seen = parts.seen
         self.signer = parts.signer
         self.authorizer = parts.authorizer
-        self.channel = grpc.aio.insecure_channel(
-            listener.address, options=(("grpc.max_receive_message_length", -1),)
-        )
+        self.channel = channel(listener.address)
 
     def start(
         self, method: str, request: Message | bytes, timeout: float | None = PATIENCE, **metadata: str
@@ -182,6 +187,12 @@ class Parts:
     authorizer: Authorizer
     catalog: Catalog
     caller: Caller
+    callers: Callers | None
+
+
+def insecure_channel(address: str) -> grpc.aio.Channel:
+    """A channel without TLS, for results of any size."""
+    return grpc.aio.insecure_channel(address, options=(("grpc.max_receive_message_length", -1),))
 
 
 def refused(error: grpc.aio.AioRpcError) -> Refused:
@@ -225,19 +236,27 @@ async def running(
     policy: Policy | None = None,
     catalog: Catalog | None = None,
     caller: Caller = ANONYMOUS,
+    callers: Callers | None = None,
+    door: Door = OPEN_DOOR,
+    channel: Callable[[str], grpc.aio.Channel] | None = None,
 ) -> AsyncIterator[Running]:
     """A started listener for the time of the block; `change` may put other handlers in.
 
-    Every call is `caller`'s.
+    Every call is `caller`'s, unless `callers` says whose it is. `channel` connects the client.
     """
-    parts = new_parts(policy=policy, catalog=catalog, caller=caller)
+    parts = new_parts(policy=policy, catalog=catalog, caller=caller, callers=callers)
     calls, every = new_handlers(parts, max_message_bytes, default_deadline)
     listener = RpcListener(
-        served, address, change(every, calls), max_message_bytes=max_message_bytes, reflection=True
+        served,
+        address,
+        change(every, calls),
+        max_message_bytes=max_message_bytes,
+        reflection=True,
+        door=door,
     )
     await listener.start()
     try:
-        there = Running(listener, calls, parts)
+        there = Running(listener, calls, parts, channel or insecure_channel)
         try:
             yield there
         finally:
@@ -252,6 +271,7 @@ def new_parts(
     policy: Policy | None = None,
     catalog: Catalog | None = None,
     caller: Caller = ANONYMOUS,
+    callers: Callers | None = None,
 ) -> Parts:
     """A signer with two keys, and a backend."""
     clock, seen, rotation = FakeClock(now), Recorder(), RotationSettings()
@@ -266,6 +286,7 @@ def new_parts(
         authorizer=Authorizer(policy, clock, seen),
         catalog=catalog or Catalog(),
         caller=caller,
+        callers=callers,
     )
 
 
@@ -275,7 +296,20 @@ def new_handlers(
     """Every handler of the contract."""
     clock, seen, signer, authorizer = parts.clock, parts.seen, parts.signer, parts.authorizer
     issuer = Issuer(signer, IssuerSettings(issuer=ISSUER), clock)
-    calls = CallFactory(clock, seen, default_deadline, authorizer, lambda context: parts.caller)
+
+    async def identify(context: Any, listener: Listener) -> Caller:
+        """The caller of this test; on the admin address without a policy, as if by its socket, an admin."""
+        if parts.caller is ANONYMOUS and listener is Listener.ADMIN and authorizer.policy is None:
+            return LOCAL_ADMIN
+        return parts.caller
+
+    calls = CallFactory(
+        clock,
+        seen,
+        default_deadline,
+        authorizer,
+        parts.callers.identify if parts.callers is not None else identify,
+    )
     queries = ScopedQueries(parts.backend, QuerySettings(), clock, seen, parts.catalog)
     rotator = Rotator(signer, parts.rotation, clock, seen)
     return calls, handlers(

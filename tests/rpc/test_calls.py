@@ -40,6 +40,8 @@ async def test_a_call_that_succeeds_is_counted_once() -> None:
                 blame="",
                 seconds=0.0,
                 request_id="abc",
+                caller="anonymous",
+                identity="anonymous",
             )
         ]
 

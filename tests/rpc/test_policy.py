@@ -48,7 +48,7 @@ async def ran(there: Running, request: pb.RunScopedQueryRequest) -> None:
 @pytest.mark.parametrize("rpc", ACCESS)
 async def test_every_rpc_is_refused_before_its_request_is_read(rpc: str) -> None:
     stranger = replace(CALLER, name="stranger", admin=True)
-    async with served(caller=stranger, served=ACCESS[rpc]) as there:
+    async with served(caller=stranger, served=ACCESS[rpc].listener) as there:
         for request in (b"", b"\xff malformed"):
             assert rule_of(await there.refusal(rpc, request)) == "callers"
         assert {event.verdict for event in there.seen.of(PolicyDecided)} == {"refused"}
