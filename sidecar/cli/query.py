@@ -11,6 +11,7 @@ from usher.v1 import query_service_pb2 as pb
 from usher.v1 import query_service_pb2_grpc, values_pb2
 
 from sidecar.cli import remote
+from sidecar.cli.connecting import channel as connect
 from sidecar.cli.render import json_text, names_of, rows_of, table
 from sidecar.core.errors import SettingsError
 
@@ -48,7 +49,7 @@ def _query(chosen: argparse.Namespace) -> int:
         parameters=[values_pb2.Value(text_value=text) for text in chosen.parameters],
         options=pb.QueryOptions(read_only=chosen.read_only, max_rows=chosen.max_rows),
     )
-    with remote.channel(chosen.address) as channel:
+    with connect(chosen) as channel:
         stub = query_service_pb2_grpc.QueryServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         response = stub.RunScopedQuery(request, timeout=remote.DEADLINE_SECONDS)
     if chosen.json:
@@ -65,7 +66,7 @@ def _query(chosen: argparse.Namespace) -> int:
 
 
 def _whoami(chosen: argparse.Namespace) -> int:
-    with remote.channel(chosen.address) as channel:
+    with connect(chosen) as channel:
         stub = query_service_pb2_grpc.QueryServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         seen = stub.WhoAmI(pb.WhoAmIRequest(scope=remote.scope(chosen)), timeout=remote.DEADLINE_SECONDS)
     print(json_text(seen))
