@@ -22,6 +22,8 @@ COOL_DOWN_SECONDS: Final = 10.0
 """Between fetches that unknown kids ask for: nobody can make this process hammer the issuer."""
 PATIENCE_SECONDS: Final = 2.0
 """Longest wait of a call for a fetch."""
+MOST_WAITING: Final = 64
+"""Calls that wait so at a time: strangers must not take the places of callers that are known."""
 
 
 class IssuerKeys:
@@ -36,6 +38,7 @@ class IssuerKeys:
         self._tried_at = float("-inf")
         self._wanted = asyncio.Event()
         self._tried = asyncio.Event()
+        self._waiting = 0
 
     def trouble(self) -> str | None:
         """What a health check says until the first set is there."""
@@ -54,9 +57,13 @@ class IssuerKeys:
         if key is None and self._may_hope():
             if not self._fetching:
                 self._wanted.set()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self._tried.wait()
+            self._waiting += 1
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        await self._tried.wait()
+            finally:
+                self._waiting -= 1
             key = self._keys.get(kid)
         if key is None:
             raise unproven("authorization: the token is refused, no key of its issuer has its kid", Proof.JWT)
@@ -75,7 +82,9 @@ class IssuerKeys:
             await self._wanted_or_later(REFRESH_SECONDS if good else RETRY_SECONDS)
 
     def _may_hope(self) -> bool:
-        """Whether a fetch is on its way, or may be asked for."""
+        """Whether a fetch is on its way, or may be asked for, and there is room to wait for it."""
+        if self._waiting >= MOST_WAITING:
+            return False
         return self._fetching or self._clock.monotonic() >= self._tried_at + COOL_DOWN_SECONDS
 
     async def _load(self) -> bool:

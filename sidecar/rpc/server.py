@@ -135,6 +135,7 @@ class RpcListener:
             try:
                 await self._relay.start()
             except OSError as error:
+                await self.stop(0)
                 raise self._refused(f"{error.strerror or error}.") from None
 
     async def set_serving(self, states: Mapping[str, bool]) -> None:

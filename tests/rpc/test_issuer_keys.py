@@ -14,7 +14,13 @@ from sidecar.core.errors import UsherError
 from sidecar.core.events import CallerKeysFetched
 from sidecar.core.keys import Algorithm, generate
 from sidecar.rpc import issuer_keys
-from sidecar.rpc.issuer_keys import COOL_DOWN_SECONDS, REFRESH_SECONDS, RETRY_SECONDS, IssuerKeys
+from sidecar.rpc.issuer_keys import (
+    COOL_DOWN_SECONDS,
+    MOST_WAITING,
+    REFRESH_SECONDS,
+    RETRY_SECONDS,
+    IssuerKeys,
+)
 from tests.fakes import FakeClock, Recorder
 from tests.rpc.running import PATIENCE
 
@@ -125,6 +131,16 @@ async def test_unknown_kids_cannot_hammer_the_issuer() -> None:
             assert not await there.has(f"late-{number}")
         await there.clock.settle()
         assert there.endpoint.asked == 2
+
+
+async def test_strangers_do_not_crowd_the_waiting_room() -> None:
+    async with watched(key_set(A), free=False) as there:
+        crowd = [asyncio.create_task(there.has(A["kid"])) for _ in range(MOST_WAITING)]
+        await there.clock.settle()
+        assert not await there.has(A["kid"])  # at once
+        there.endpoint.free.set()
+        assert all(await asyncio.gather(*crowd))
+        assert await there.has(A["kid"])
 
 
 async def test_a_fetch_that_fails_leaves_the_keys_as_they_were() -> None:
