@@ -16,8 +16,9 @@ from sidecar import __version__
 from sidecar.cli.main import parser
 from sidecar.config import Config
 from sidecar.core.errors import Reason
+from sidecar.core.policy import ADMIN_METHODS, METHODS
 from sidecar.core.values import Kind
-from sidecar.rpc.access import ACCESS
+from sidecar.rpc.access import ACCESS, Listener
 from sidecar.rpc.status import CODES
 
 ROOT = Path(__file__).parent.parent
@@ -74,6 +75,14 @@ def test_every_rpc_is_in_the_access_table() -> None:
         for method in service.methods
     }
     assert set(ACCESS) == contract
+
+
+def test_the_policy_knows_every_rpc_and_which_are_for_admins() -> None:
+    def served(listener: Listener) -> set[str]:
+        return {rpc.rpartition("/")[2] for rpc, access in ACCESS.items() if access.listener is listener}
+
+    assert set(METHODS) == served(Listener.DATA)
+    assert set(ADMIN_METHODS) == served(Listener.ADMIN)
 
 
 def test_reasons_are_the_same_in_contract_core_status_and_docs() -> None:

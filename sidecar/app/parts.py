@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from sidecar.config import Config
+from sidecar.app.callers import CallerParts, build_callers
+from sidecar.app.policy_reload import PolicyReloader
+from sidecar.config import Config, load_statements
 from sidecar.core.clock import Clock
-from sidecar.core.events import DatabaseStateChanged, Event, Observer, SafetyWeakened
-from sidecar.core.health import Health
+from sidecar.core.events import CallerKeysFetched, DatabaseStateChanged, Event, Observer, SafetyWeakened
+from sidecar.core.health import Health, Trouble
 from sidecar.core.issuer import Issuer
 from sidecar.core.keyring import SAFE_LEAD_SECONDS
+from sidecar.core.policy import Authorizer
 from sidecar.core.queries import ScopedQueries
 from sidecar.core.rotation import Rotator, first_ring
 from sidecar.core.signer import Signer
+from sidecar.core.statements import Catalog
 from sidecar.postgres.check_database import check_database
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pool
@@ -37,6 +43,9 @@ class Parts:
     """Everything that runs. Built, but not started."""
 
     calls: CallFactory
+    callers: CallerParts
+    authorizer: Authorizer
+    policy_reloader: PolicyReloader | None
     rotator: Rotator
     pool: Pool
     health: Health
@@ -47,19 +56,31 @@ class Parts:
     admin: HttpListener
 
 
-async def build(config: Config, clock: Clock) -> Parts:
-    """The parts, the first keys made. Raises SettingsError for settings that cannot be served."""
+async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
+    """The parts, the first keys made; `reload` asks for another look at the policy file.
+
+    Raises SettingsError for settings that cannot be served.
+    """
     metrics = Metrics(clock, ACCESS)
     wake: list[Callable[[], None]] = []
 
     def observe(event: Event) -> None:
         metrics.observe(event)
         log(event)
-        if isinstance(event, DatabaseStateChanged):
+        if isinstance(event, DatabaseStateChanged | CallerKeysFetched):
             for listener in wake:
                 listener()
 
     _say_what_weakens(config, observe)
+    catalog = _catalog(config)
+    reloader = (
+        PolicyReloader(Path(config.policy_file), catalog.names, clock, observe, reload)
+        if config.policy_file
+        else None
+    )
+    policy = reloader.first() if reloader else None
+    authorizer = Authorizer(policy, clock, observe)
+    callers = build_callers(config, policy, clock, observe)
     rotation = config.rotation_settings
     signer = Signer(await first_ring(rotation, clock, observe), rotation, config.issuer_url, clock, observe)
     rotator = Rotator(signer, rotation, clock, observe)
@@ -70,26 +91,31 @@ async def build(config: Config, clock: Clock) -> Parts:
         clock,
         observe,
     )
-    health = Health({"keys": signer.trouble, "database": lambda: pool.trouble}, clock)
+    troubles: dict[str, Trouble] = {"keys": signer.trouble, "database": lambda: pool.trouble}
+    if callers.keys is not None:
+        troubles["caller_keys"] = callers.keys.trouble
+    health = Health(troubles, clock)
     wake.append(health.wake)
     metrics.watch_keys(signer, rotation)
     metrics.watch_pool(lambda: (pool.state.size, pool.state.in_use, pool.state.waiting))
 
     issuer = Issuer(signer, config.issuer_settings, clock)
     backend = SignedClaimsBackend(pool, config.claim_settings, key, config.pool_settings.pooling)
-    queries = ScopedQueries(backend, config.query_settings, clock, observe)
+    queries = ScopedQueries(backend, config.query_settings, clock, observe, catalog)
     calls = CallFactory(
         clock,
         observe,
         config.default_deadline,
+        authorizer,
+        callers.callers.identify,
         max_deadline=config.max_deadline,
         max_concurrent=config.max_concurrent_calls,
     )
     every = handlers(
         calls,
-        TokenService(issuer, signer),
-        QueryService(issuer, queries, config.max_message_bytes),
-        KeyService(signer, rotator, rotation, clock),
+        TokenService(issuer, signer, authorizer),
+        QueryService(issuer, queries, config.max_message_bytes, authorizer),
+        KeyService(signer, rotator, rotation, clock, authorizer),
         config.max_message_bytes,
     )
     rpc = functools.partial(
@@ -99,15 +125,28 @@ async def build(config: Config, clock: Clock) -> Parts:
     probes = Probes(metrics.render, health.checks)
     return Parts(
         calls=calls,
+        callers=callers,
+        authorizer=authorizer,
+        policy_reloader=reloader,
         rotator=rotator,
         pool=pool,
         health=health,
         observer=observe,
-        rpc=rpc(Listener.DATA, config.grpc_address),
-        rpc_admin=rpc(Listener.ADMIN, config.grpc_admin_address) if config.grpc_admin_address else None,
+        rpc=rpc(Listener.DATA, config.grpc_address, door=callers.doors[Listener.DATA]),
+        rpc_admin=(
+            rpc(Listener.ADMIN, config.grpc_admin_address, door=callers.doors[Listener.ADMIN])
+            if config.grpc_admin_address
+            else None
+        ),
         public=HttpListener("http_address", config.http_address, discovery.answer, observe),
         admin=HttpListener("admin_http_address", config.admin_http_address, probes.answer, observe),
     )
+
+
+def _catalog(config: Config) -> Catalog:
+    if not config.statements_dir:
+        return Catalog()
+    return load_statements(Path(config.statements_dir), config.max_sql_bytes)
 
 
 def _say_what_weakens(config: Config, observe: Observer) -> None:

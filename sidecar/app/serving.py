@@ -33,13 +33,19 @@ class Addresses:
 
 
 async def serve(
-    config: Config, clock: Clock, stop: asyncio.Event, started: Callable[[Addresses], None]
+    config: Config,
+    clock: Clock,
+    stop: asyncio.Event,
+    started: Callable[[Addresses], None],
+    reload: asyncio.Event | None = None,
 ) -> None:
     """Serves until `stop` is set, then drains. `started` is called once every port is open.
 
+    Setting `reload` has files read again at once.
+
     Raises SettingsError when an address cannot be had, and an ExceptionGroup when a task dies.
     """
-    parts = await build(config, clock)
+    parts = await build(config, clock, reload or asyncio.Event())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.pool.close, config.drain_grace)
         addresses = await _listen(parts, config, stack)
@@ -49,6 +55,10 @@ async def serve(
                 tasks.create_task(parts.pool.run(), name="pool"),
                 tasks.create_task(parts.health.watch(lambda checks: _publish(parts, checks)), name="health"),
             ]
+            if parts.policy_reloader is not None:
+                reloading = parts.policy_reloader.run(parts.authorizer, parts.callers.configure)
+                running.append(tasks.create_task(reloading, name="policy"))
+            running += [tasks.create_task(run(), name=name) for name, run in parts.callers.tasks().items()]
             _say(parts, "started", _listening(addresses))
             started(addresses)
             await stop.wait()

@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.cli import remote
+from sidecar.cli.connecting import channel as connect
 
 
 def add_to(verbs: Any) -> None:
@@ -20,7 +21,7 @@ def add_to(verbs: Any) -> None:
 
 
 def _health(chosen: argparse.Namespace) -> int:
-    with remote.channel(chosen.address) as channel:
+    with connect(chosen) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(service=chosen.service), timeout=3.0)

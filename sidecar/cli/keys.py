@@ -9,6 +9,7 @@ from usher.v1 import key_service_pb2 as pb
 from usher.v1 import key_service_pb2_grpc
 
 from sidecar.cli import remote
+from sidecar.cli.connecting import channel as connect
 from sidecar.cli.render import json_text
 
 
@@ -31,7 +32,7 @@ def add_to(verbs: Any) -> None:
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    with remote.channel(chosen.address) as channel:
+    with connect(chosen) as channel:
         response = _stub(channel).ListKeys(pb.ListKeysRequest(), timeout=remote.DEADLINE_SECONDS)
     if chosen.json:
         print(json_text(response))
@@ -46,7 +47,7 @@ def _list(chosen: argparse.Namespace) -> int:
 
 
 def _rotate(chosen: argparse.Namespace) -> int:
-    with remote.channel(chosen.address) as channel:
+    with connect(chosen) as channel:
         response = _stub(channel).RotateKeys(
             pb.RotateKeysRequest(force=chosen.force), timeout=remote.DEADLINE_SECONDS
         )
@@ -58,7 +59,7 @@ def _rotate(chosen: argparse.Namespace) -> int:
 
 
 def _revoke(chosen: argparse.Namespace) -> int:
-    with remote.channel(chosen.address) as channel:
+    with connect(chosen) as channel:
         response = _stub(channel).RevokeKey(
             pb.RevokeKeyRequest(kid=chosen.kid), timeout=remote.DEADLINE_SECONDS
         )

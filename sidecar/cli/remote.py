@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from typing import Any, Final
 
 import grpc
@@ -13,12 +14,15 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from usher.v1 import query_service_pb2
 
+from sidecar.cli.connecting import add_credentials
 from sidecar.config import DECLARED, Config
 from sidecar.core.claims import custom_claims
 from sidecar.core.errors import SettingsError
 
 DEADLINE_SECONDS: Final = 30.0
-_MAX_MESSAGE: Final = 512 * 1024**2
+
+# gRPC's own words; they are not fit for the terminal.
+_TLS_FAILED: Final = re.compile(r"(?i)ssl|tls|handshak|certificate|socket closed|end of tcp|connection reset")
 
 
 class Failed(Exception):
@@ -26,7 +30,7 @@ class Failed(Exception):
 
 
 def add_address(parser: argparse.ArgumentParser, setting: str = "grpc_address") -> None:
-    """Adds --address, whose default is the setting's own."""
+    """Adds --address, whose default is the setting's own, and what proves who calls."""
     default = os.environ.get(f"USHER_{setting.upper()}") or getattr(Config(), setting)
     if setting == "grpc_admin_address" and not default:
         # Relative, as `usher dev` makes it: a socket's path has at most 108 bytes, whatever folder this is.
@@ -34,13 +38,7 @@ def add_address(parser: argparse.ArgumentParser, setting: str = "grpc_address") 
     parser.add_argument(
         "--address", default=default, help=f"{DECLARED[setting].help} (default: {default})", metavar="ADDRESS"
     )
-
-
-def channel(address: str) -> grpc.Channel:
-    """A channel to the sidecar."""
-    return grpc.insecure_channel(
-        address, options=(("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.enable_http_proxy", 0))
-    )
+    add_credentials(parser)
 
 
 def add_scope(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +60,13 @@ def add_claims(parser: argparse.ArgumentParser) -> None:
 
 
 def claims(texts: list[str]) -> Struct:
+    """The claims of `--claim` options as a message. Raises as claims_of."""
+    struct = Struct()
+    struct.update(claims_of(texts))
+    return struct
+
+
+def claims_of(texts: list[str]) -> dict[str, Any]:
     """The claims of `--claim` options.
 
     Raises SettingsError for one that is not NAME=VALUE, and UsherError as core.claims for one that no token
@@ -79,9 +84,7 @@ def claims(texts: list[str]) -> Struct:
             found[name.removesuffix(":")] = json.loads(value)
         except (ValueError, RecursionError):
             raise SettingsError(f"--claim {name}=: the value is not JSON; quote it for the shell") from None
-    struct = Struct()
-    struct.update(custom_claims(found))
-    return struct
+    return custom_claims(found)
 
 
 def scope(chosen: argparse.Namespace) -> query_service_pb2.Scope:
@@ -106,6 +109,11 @@ def describe(error: grpc.RpcError, address: str) -> str:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):
             return f"{error.code().name} {info.reason}: {error.details()}"
+    if error.code() is grpc.StatusCode.UNAVAILABLE and _TLS_FAILED.search(error.details() or ""):
+        return (
+            f"{address} did not take the connection: compare TLS on both sides; --tls-ca must hold who "
+            "signed the sidecar's certificate, and it may ask for --tls-cert"
+        )
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return f"nothing answers at {address}; is usher running there? Choose another with --address"
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:

@@ -70,19 +70,21 @@ async def _dev_until_signal(config: Config) -> int:
     from sidecar.app import demo
     from sidecar.app.serving import serve
 
-    stop = _stop_on_signals()
+    stop, reload = _stop_on_signals(), _reload_on_hangup()
     async with demo.database(config, _progress) as made:
         if stop.is_set():
             return 0
         config = replace(config, database_url=made.url, database_logins=made.logins, claim_key=made.claim_key)
-        await serve(config, SystemClock(), stop, lambda addresses: print(_welcome(addresses), flush=True))
+        await serve(
+            config, SystemClock(), stop, lambda addresses: print(_welcome(addresses), flush=True), reload
+        )
     return 0
 
 
 async def _until_signal(config: Config, started: Callable[[Addresses], None]) -> int:
     from sidecar.app.serving import serve
 
-    await serve(config, SystemClock(), _stop_on_signals(), started)
+    await serve(config, SystemClock(), _stop_on_signals(), started, _reload_on_hangup())
     return 0
 
 
@@ -99,6 +101,13 @@ def _stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
     return stop
+
+
+def _reload_on_hangup() -> asyncio.Event:
+    """An event that each SIGHUP sets."""
+    reload = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
+    return reload
 
 
 def _progress(text: str) -> None:

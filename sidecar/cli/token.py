@@ -15,6 +15,7 @@ from usher.v1 import token_service_pb2 as pb
 from usher.v1 import token_service_pb2_grpc
 
 from sidecar.cli import remote
+from sidecar.cli.connecting import channel as connect
 from sidecar.cli.remote import Failed
 from sidecar.cli.render import json_text
 from sidecar.core.errors import SettingsError
@@ -61,7 +62,7 @@ def _issue(chosen: argparse.Namespace) -> int:
         if abs(chosen.ttl) > _LONGEST_DURATION:
             raise SettingsError("--ttl: a number of seconds, such as 300")
         request.ttl.CopyFrom(Duration(seconds=chosen.ttl))
-    with remote.channel(chosen.address) as channel:
+    with connect(chosen) as channel:
         stub = token_service_pb2_grpc.TokenServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         response = stub.IssueToken(request, timeout=remote.DEADLINE_SECONDS)
     if chosen.json or chosen.validate_only:
@@ -76,7 +77,7 @@ def _verify(chosen: argparse.Namespace) -> int:
     if chosen.jwks:
         print(json_text(_verified_with_jwks(token, chosen.jwks, chosen.aud)))
         return 0
-    with remote.channel(chosen.address) as channel:
+    with connect(chosen) as channel:
         stub = token_service_pb2_grpc.TokenServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         response = stub.VerifyToken(
             pb.VerifyTokenRequest(token=token, audience=chosen.aud), timeout=remote.DEADLINE_SECONDS

@@ -81,8 +81,9 @@ def switch(text: str) -> bool:
 def address(text: str) -> str:
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path or len(path.encode()) > 100:
-            raise ValueError("unix: and a path of at most 100 bytes")
+        # gRPC would take %41 for A.
+        if not path or "%" in path or len(path.encode()) > 100:
+            raise ValueError("unix: and a path of at most 100 bytes, without %")
         return text
     host, _, port = text.rpartition(":")
     if not is_host(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
@@ -96,6 +97,12 @@ def tcp_address(text: str) -> str:
     return address(text)
 
 
+def file_mode(text: str) -> str:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("permissions in octal, such as 0600 or 0660")
+    return text.zfill(4)
+
+
 def optional_address(text: str) -> str:
     return address(text) if text else ""
 
@@ -103,6 +110,12 @@ def optional_address(text: str) -> str:
 def folder(text: str) -> str:
     if not text or "\0" in text:
         raise ValueError("the path of a folder")
+    return text
+
+
+def optional_path(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a path, or nothing")
     return text
 
 

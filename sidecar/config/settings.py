@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from sidecar.config.addresses import canonical, is_local, is_wildcard, takes_any_port
+from sidecar.config.caller_settings import check_caller_settings
 from sidecar.config.declaring import (
     Declared,
     address,
     duration,
+    file_mode,
     folder,
     integer,
     one_of,
     optional_address,
+    optional_path,
     setting,
     size,
     switch,
@@ -53,6 +56,30 @@ class Config:
         "lets gRPC listen on an address that other machines reach",
         switch,
         weakens="anyone who reaches the gRPC port is served",
+    )
+    policy_file: str = setting(
+        "", "the policy: which caller may ask for what; empty: every caller may ask for all", optional_path
+    )
+    statements_dir: str = setting("", "the folder of named statements; empty: there are none", optional_path)
+    grpc_socket_mode: str = setting(
+        "0600", "permissions of gRPC's Unix sockets, in octal; other than 0600 needs policy_file", file_mode
+    )
+    tls_cert_file: str = setting(
+        "", "gRPC's certificate and its chain, in PEM; read again on change", optional_path
+    )
+    tls_key_file: str = setting("", "the key of tls_cert_file, in PEM", optional_path)
+    tls_client_ca_file: str = setting(
+        "", "who signs clients' certificates, in PEM; every client then needs one", optional_path
+    )
+    caller_token_issuer: str = setting("", "the iss of callers' service-account tokens", str)
+    caller_token_audience: str = setting("", "what aud of callers' service-account tokens must hold", str)
+    caller_jwks_url: str = setting("", "where the keys of caller_token_issuer are published", str)
+    caller_jwks_file: str = setting("", "a file with the keys of caller_token_issuer", optional_path)
+    caller_jwks_ca_file: str = setting(
+        "", "who signs the certificate of caller_jwks_url, in PEM; empty: the system's", optional_path
+    )
+    caller_jwks_token_file: str = setting(
+        "", "a bearer token that caller_jwks_url asks for, as Kubernetes does", optional_path
     )
     reflection: bool = setting(True, "answers gRPC server reflection", switch)
 
@@ -135,16 +162,11 @@ class Config:
 
     def validate(self) -> None:
         """Raises SettingsError for settings that break a guarantee or contradict each other."""
-        for name in ("grpc_address", "grpc_admin_address"):
-            if not self.allow_anonymous and not is_local(getattr(self, name)):
-                raise SettingsError(
-                    f"{name}: {getattr(self, name)} can be reached from other machines, and callers are not "
-                    "authenticated; listen on 127.0.0.1 or unix:/path, or set allow_anonymous to accept it"
-                )
         addresses = [getattr(self, name) for name in ADDRESSES]
         fixed = [canonical(address) for address in addresses if address and not takes_any_port(address)]
         if len(set(fixed)) < len(fixed):
             raise SettingsError(f"{', '.join(ADDRESSES)} must all be different")
+        check_caller_settings(self)
         if self.dev_postgres_port > 65535:
             raise SettingsError("dev_postgres_port must be a port, 0 to 65535")
         if self.default_deadline <= 0 or self.drain_grace < 0 or self.pool_acquire_timeout <= 0:

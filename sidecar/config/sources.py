@@ -12,8 +12,9 @@ from sidecar.config.settings import DECLARED, Config
 from sidecar.core.errors import SettingsError
 
 ENV_PREFIX: Final = "USHER_"
-RESERVED_ENV: Final = frozenset({"USHER_CONFIG", "USHER_ADMIN_DATABASE_URL"})
-"""Variables with the prefix that are not settings: the settings file, and what `usher db` connects to."""
+RESERVED_ENV: Final = frozenset({"USHER_CONFIG", "USHER_ADMIN_DATABASE_URL", "USHER_KEY"})
+"""Variables with the prefix that are not settings: the settings file, what `usher db` connects to, and the
+bearer key of a client verb."""
 
 
 def load(

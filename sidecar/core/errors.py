@@ -70,6 +70,11 @@ class Reason(enum.StrEnum):
     INTERNAL = "INTERNAL"
     TOO_MANY_CALLS = "TOO_MANY_CALLS"
 
+    CALLER_UNAUTHENTICATED = "CALLER_UNAUTHENTICATED"
+    POLICY_REFUSED = "POLICY_REFUSED"
+    RATE_LIMITED = "RATE_LIMITED"
+    NAMED_STATEMENT_UNKNOWN = "NAMED_STATEMENT_UNKNOWN"
+
 
 class Blame(enum.StrEnum):
     """Whose fault an error is; the label under which errors are counted."""
@@ -105,6 +110,7 @@ _RETRYABLE_REASONS = frozenset(
         Reason.DATABASE_UNAVAILABLE,
         Reason.SHUTTING_DOWN,
         Reason.TOO_MANY_CALLS,
+        Reason.RATE_LIMITED,
     }
 )
 
@@ -129,6 +135,8 @@ class UsherError(Exception):
     message: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     violations: Sequence[FieldViolation] = ()
+    retry_after: float | None = None
+    """Seconds until a retry makes sense, where it is known."""
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"

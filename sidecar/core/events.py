@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcFinished:
-    """A gRPC call was answered. `code` is the gRPC status name, `reason` an ErrorReason or ""."""
+    """A gRPC call was answered. `code` is the gRPC status name, `reason` an ErrorReason or "".
+
+    `caller` is a name of the policy or anonymous, `identity` what proved it; "" for one that is not known.
+    """
 
     service: str
     method: str
@@ -20,6 +23,8 @@ class RpcFinished:
     blame: str
     seconds: float
     request_id: str
+    caller: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +123,64 @@ class SafetyWeakened:
     consequence: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDecided:
+    """The policy allowed or refused a call. `caller` is a name of the policy, "anonymous" or "unknown".
+
+    `verdict` is allowed or refused, `rule` the path of the field that refused.
+    """
+
+    caller: str
+    method: str
+    verdict: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyLoaded:
+    """The policy file was read. `outcome` is loaded, or refused: then the one before stays in force.
+
+    `callers` counts those in force; `detail` says where the file is wrong, without values.
+    """
+
+    outcome: str
+    callers: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerRefused:
+    """A call came from nobody known. `proof` is the kind that did not hold, anonymous for none at all.
+
+    `detail` is what the caller was told.
+    """
+
+    proof: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerKeysFetched:
+    """The keys of service-account tokens were asked for. `outcome` is fetched or failed; `keys` counts those
+    in use, which stay when it failed."""
+
+    outcome: str
+    keys: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsLoaded:
+    """The TLS files were read. `outcome` is loaded, or refused: then what was read before stays in force.
+
+    `expires_at` is that of the certificate in force, seconds since 1970; `detail` says which file is wrong.
+    """
+
+    outcome: str
+    expires_at: float
+    detail: str = ""
+
+
 Event = (
     RpcFinished
     | RpcFault
@@ -131,6 +194,11 @@ Event = (
     | ConnectionDiscarded
     | Lifecycle
     | SafetyWeakened
+    | PolicyDecided
+    | PolicyLoaded
+    | CallerRefused
+    | CallerKeysFetched
+    | TlsLoaded
 )
 
 Observer = Callable[[Event], None]

@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.core.claims import Claims, Json, check_audiences, check_subject, custom_claims, to_json
+from sidecar.core.claims import (
+    REGISTERED,
+    Claims,
+    Json,
+    check_audiences,
+    check_subject,
+    custom_claims,
+    to_json,
+)
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, SettingsError, invalid_field
 from sidecar.core.signer import Issued, Signer
@@ -31,25 +39,46 @@ class IssuerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
-    """What the caller asks to be signed. `ttl` in seconds, None for the default."""
+    """What the caller asks to be signed. `ttl` in seconds, None for the default.
+
+    `max_ttl` is the caller's own longest lifetime, None for the server's.
+    """
 
     subject: str
     audiences: Sequence[str] = ()
     claims: Mapping[str, Any]
     ttl: float | None = None
+    max_ttl: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """The end user of a query. `payload` is the full set of claims, `payload_json` the same as text."""
+    """The end user of a query. `payload` is the full set of claims, `payload_json` the same as text.
+
+    `role` is the Postgres role to run as, None for the setting database_role.
+    """
 
     subject: str
     payload: Mapping[str, Json]
+    role: str | None = None
 
     @property
     def payload_json(self) -> str:
         """Compact JSON, as Postgres is given it."""
         return to_json(self.payload).decode()
+
+    @property
+    def custom(self) -> dict[str, Json]:
+        """The custom claims."""
+        return {name: value for name, value in self.payload.items() if name not in REGISTERED}
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """The `aud` claim, a text or a list of texts (RFC 7519 section 4.1.3)."""
+        aud = self.payload.get("aud")
+        if isinstance(aud, list):
+            return tuple(str(audience) for audience in aud)
+        return () if aud is None else (str(aud),)
 
 
 class Issuer:
@@ -80,7 +109,7 @@ class Issuer:
             subject=request.subject,
             audiences=tuple(request.audiences),
             issued_at=issued_at,
-            expires_at=issued_at + self._ttl(request.ttl),
+            expires_at=issued_at + self._ttl(request.ttl, request.max_ttl),
             jti=self._new_jti(),
             custom=custom_claims(request.claims, f"{path}claims"),
         )
@@ -105,15 +134,16 @@ class Issuer:
         verified = self._signer.verify(compact, path="scope.token")
         return Scope(subject=verified.subject, payload=verified.claims)
 
-    def _ttl(self, asked: float | None) -> int:
+    def _ttl(self, asked: float | None, callers_longest: int | None) -> int:
+        longest = min(self._settings.max_ttl, callers_longest or self._settings.max_ttl)
         if asked is None:
-            return self._settings.default_ttl
+            return min(self._settings.default_ttl, longest)
         if not asked.is_integer():
             raise invalid_field("ttl", "must be whole seconds", Reason.TTL_OUT_OF_RANGE)
-        if not 1 <= asked <= self._settings.max_ttl:
+        if not 1 <= asked <= longest:
             raise invalid_field(
                 "ttl",
-                f"must lie between 1 s and {self._settings.max_ttl} s, this server's longest lifetime",
+                f"must lie between 1 s and {longest} s, this server's longest lifetime",
                 Reason.TTL_OUT_OF_RANGE,
             )
         return int(asked)

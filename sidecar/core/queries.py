@@ -10,10 +10,13 @@ from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, SettingsError, UsherError, invalid_field
 from sidecar.core.events import Observer, QueryFinished
 from sidecar.core.issuer import Scope
+from sidecar.core.policy import UNLIMITED, Grant
 from sidecar.core.sql import check_statement
+from sidecar.core.statements import Catalog
 from sidecar.core.values import Parameter, ResultSet
 
 Sealed = TypeVar("Sealed")
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +44,13 @@ class QuerySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryRequest:
-    """What the caller asks to run. `statement_timeout` in seconds and `max_rows`: None for the default."""
+    """What the caller asks to run: `sql`, or the named statement `name`.
 
-    sql: str
+    `statement_timeout` in seconds and `max_rows`: None for the default.
+    """
+
+    sql: str = ""
+    name: str = ""
     parameters: tuple[Parameter, ...] = ()
     read_only: bool = False
     statement_timeout: float | None = None
@@ -103,20 +110,34 @@ class Backend(Protocol):
 class ScopedQueries:
     """Checks a request, fills in the limits, and hands it to the backend."""
 
-    def __init__(self, backend: Backend, settings: QuerySettings, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        settings: QuerySettings,
+        clock: Clock,
+        observer: Observer,
+        catalog: Catalog | None = None,
+    ) -> None:
         self._backend = backend
         self._settings = settings
         self._clock = clock
         self._observer = observer
+        self._catalog = catalog or Catalog()
 
     @property
     def backend_kind(self) -> str:
         """The kind of the backend that answers."""
         return self._backend.kind
 
-    async def run(self, scope: Scope, request: QueryRequest, seal: Callable[[ResultSet], Sealed]) -> Sealed:
+    async def run(
+        self,
+        scope: Scope,
+        request: QueryRequest,
+        seal: Callable[[ResultSet], Sealed],
+        grant: Grant = UNLIMITED,
+    ) -> Sealed:
         """Runs the request as the scope's subject; see Backend.run. Raises UsherError."""
-        statement = self.statement(request)
+        statement = self.statement(request, grant)
         started = self._clock.monotonic()
         outcome, rows, truncated = Reason.DEADLINE_EXCEEDED.value, 0, False  # what a cancellation leaves
         try:
@@ -144,25 +165,46 @@ class ScopedQueries:
         """What Postgres sees in this scope. Raises UsherError."""
         return await self._backend.who_am_i(scope)
 
-    def statement(self, request: QueryRequest) -> Statement:
-        """The request with every limit filled in. Raises UsherError naming the field that is wrong."""
-        verb = check_statement(request.sql, self._settings.max_sql_bytes)
-        longest = self._settings.statement_timeout
+    def statement(self, request: QueryRequest, grant: Grant = UNLIMITED) -> Statement:
+        """The request with every limit filled in, the grant's among them.
+
+        Raises UsherError naming the field that is wrong.
+        """
+        sql, read_only = request.sql, request.read_only or grant.read_only
+        if request.name:
+            if request.sql:
+                raise invalid_field("sql", "leave it out when `statement` names one")
+            named = self._catalog.find(request.name)
+            sql, read_only = named.sql, read_only or named.read_only
+            if len(request.parameters) != len(named.params):
+                raise invalid_field(
+                    "parameters",
+                    f"the statement takes {len(named.params)}, the request has {len(request.parameters)}",
+                    Reason.PARAMETER_COUNT,
+                )
+        verb = check_statement(sql, self._settings.max_sql_bytes)
+        longest = _least(self._settings.statement_timeout, grant.statement_timeout)
         timeout = longest if request.statement_timeout is None else request.statement_timeout
         if not 0.001 <= timeout <= longest:
             raise invalid_field(
                 "options.statement_timeout", f"must lie between 1 ms and {longest:g} s, the server's limit"
             )
-        max_rows = self._settings.default_max_rows if request.max_rows is None else request.max_rows
-        if not 1 <= max_rows <= self._settings.max_rows:
-            raise invalid_field(
-                "options.max_rows", f"must lie between 1 and {self._settings.max_rows}; page by key for more"
-            )
+        most = _least(self._settings.max_rows, grant.max_rows)
+        max_rows = (
+            min(self._settings.default_max_rows, most) if request.max_rows is None else request.max_rows
+        )
+        if not 1 <= max_rows <= most:
+            raise invalid_field("options.max_rows", f"must lie between 1 and {most}; page by key for more")
         return Statement(
-            sql=request.sql,
+            sql=sql,
             verb=verb,
             parameters=request.parameters,
-            read_only=request.read_only,
+            read_only=read_only,
             timeout=timeout,
             max_rows=max_rows,
         )
+
+
+def _least(server: N, granted: N | None) -> N:
+    """The server's limit, or a smaller one that the policy grants."""
+    return server if granted is None else min(server, granted)

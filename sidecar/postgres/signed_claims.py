@@ -172,14 +172,14 @@ class SignedClaimsBackend:
         self, connection: asyncpg.Connection[Any], scope: Scope, timeout: float, *, read_only: bool
     ) -> None:
         begin = head(self._pooling, read_only=read_only)
-        role = self._settings.role
+        role = scope.role or self._settings.role
         try:
             await begin_as(connection, self._key, role, scope.payload_json, timeout, begin)
         except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError):
             # The caller had no part in this: the role is gone, or may not be taken any more.
             raise UsherError(
                 Reason.DATABASE_NOT_INSTALLED,
-                f"the login cannot become the role {role}; run `usher db install`",
+                f"the login cannot become the role {role}; grant it, or run `usher db install`",
             ) from None
         except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
             raise UsherError(

@@ -1,4 +1,4 @@
-"""What happens around every call: parse, deadline, errors, one event. Built once for a method."""
+"""What happens around every call: caller, parse, deadline, errors, one event. Built once for a method."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from sidecar.core.callers import Caller
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, RpcFault, RpcFinished
+from sidecar.core.policy import Authorizer
+from sidecar.rpc.access import ACCESS, SMALL_REQUEST_BYTES, Listener, check_needs
 from sidecar.rpc.contract import request_parser
 from sidecar.rpc.status import CODES, Refusal
 
 M = TypeVar("M", bound=Message)
 
-Behaviour = Callable[[M], Awaitable[bytes]]
-"""A service method: a checked request in, the serialized response out."""
+Behaviour = Callable[[M, Caller], Awaitable[bytes]]
+"""A service method: a checked request and who asks in, the serialized response out."""
+
+Identify = Callable[["grpc.aio.ServicerContext[Any, Any]", Listener], Awaitable[Caller]]
+"""Who makes a call. Raises UsherError for a caller that proves nothing where a proof is needed."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _SLACK_SECONDS: Final = 0.1
-SMALL_REQUEST_BYTES: Final = 96 * 1024
-"""Of every request but a query's: the largest token and the largest claims fit well."""
 
 
 class CallFactory:
@@ -38,6 +42,8 @@ class CallFactory:
         clock: Clock,
         observer: Observer,
         default_deadline: float,
+        authorizer: Authorizer,
+        identify: Identify,
         *,
         max_deadline: float = 60.0,
         max_concurrent: int = 1000,
@@ -45,6 +51,8 @@ class CallFactory:
         self._clock = clock
         self._observer = observer
         self._default_deadline = default_deadline
+        self._authorizer = authorizer
+        self._identify = identify
         self._max_deadline = max_deadline
         self._max_concurrent = max_concurrent
         self._running = 0
@@ -85,27 +93,31 @@ class CallFactory:
         method: str,
         request_class: type[M],
         behaviour: Behaviour[M],
-        max_bytes: int = SMALL_REQUEST_BYTES,
+        max_message_bytes: int = SMALL_REQUEST_BYTES,
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         """The handler of one unary method. Bytes go in and out, so that malformed ones get our own error."""
-        parse = request_parser(request_class, max_bytes)
-        clock, observer = self._clock, self._observer
-
-        async def run(data: bytes, deadline: asyncio.Timeout) -> bytes:
-            self._enter()
-            try:
-                async with deadline:
-                    return await behaviour(parse(data))
-            finally:
-                self._leave()
+        access = ACCESS[f"{service}/{method}"]
+        parse = request_parser(request_class, access.max_request_bytes or max_message_bytes)
+        clock, observer, listener = self._clock, self._observer, access.listener
+        identify, admit = self._identify, self._authorizer.admit
 
         async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
             started = clock.monotonic()
             request_id = _request_id(context)
             deadline = asyncio.timeout(self._remaining(context))
+            caller: Caller | None = None
             code, failed_with = "OK", None
             try:
-                return await run(data, deadline)
+                self._enter()
+                try:
+                    async with deadline:
+                        # Who may not call the method learns nothing about the request (AIP-211).
+                        caller = await identify(context, listener)
+                        check_needs(access, caller)
+                        admit(caller, method)
+                        return await behaviour(parse(data), caller)
+                finally:
+                    self._leave()
             except UsherError as error:
                 failed_with = error
             except asyncio.CancelledError:
@@ -132,6 +144,8 @@ class CallFactory:
                         blame=failed_with.blame.value if failed_with else "",
                         seconds=clock.monotonic() - started,
                         request_id=request_id,
+                        caller=caller.name if caller is not None else "",
+                        identity=caller.identity if caller is not None else "",
                     )
                 )
             await context.abort_with_status(Refusal(failed_with, request_id))

@@ -6,6 +6,7 @@ from typing import Final
 
 from usher.v1 import key_service_pb2 as pb
 
+from sidecar.core.callers import Caller
 from sidecar.core.clock import Clock
 from sidecar.core.keyring import (
     VERIFIER_CACHE_SECONDS,
@@ -15,6 +16,7 @@ from sidecar.core.keyring import (
     RotationSettings,
     step_time,
 )
+from sidecar.core.policy import Ask, Authorizer
 from sidecar.core.rotation import Rotator
 from sidecar.core.signer import Signer
 from sidecar.rpc.convert import timestamp
@@ -29,27 +31,38 @@ _STATES: Final = {
 class KeyService:
     """Methods of usher.v1.KeyService."""
 
-    def __init__(self, signer: Signer, rotator: Rotator, settings: RotationSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        signer: Signer,
+        rotator: Rotator,
+        settings: RotationSettings,
+        clock: Clock,
+        authorizer: Authorizer,
+    ) -> None:
         self._signer = signer
         self._rotator = rotator
         self._settings = settings
         self._clock = clock
+        self._authorizer = authorizer
 
-    async def list_keys(self, request: pb.ListKeysRequest) -> bytes:
+    async def list_keys(self, request: pb.ListKeysRequest, caller: Caller) -> bytes:
         """Every published key, oldest first."""
+        self._authorizer.decide(caller, Ask(method="ListKeys"))
         ring = self._signer.ring
         return pb.ListKeysResponse(keys=[self._key(key, ring) for key in ring.keys]).SerializeToString()
 
-    async def rotate_keys(self, request: pb.RotateKeysRequest) -> bytes:
+    async def rotate_keys(self, request: pb.RotateKeysRequest, caller: Caller) -> bytes:
         """Lets the prepared key sign now."""
+        self._authorizer.decide(caller, Ask(method="RotateKeys"))
         active, retired = await self._rotator.rotate(force=request.force)
         ring = self._signer.ring
         return pb.RotateKeysResponse(
             active=self._key(active, ring), retired=self._key(retired, ring)
         ).SerializeToString()
 
-    async def revoke_key(self, request: pb.RevokeKeyRequest) -> bytes:
+    async def revoke_key(self, request: pb.RevokeKeyRequest, caller: Caller) -> bytes:
         """Takes a key out of the set at once."""
+        self._authorizer.decide(caller, Ask(method="RevokeKey"))
         active = await self._rotator.revoke(request.kid)
         return pb.RevokeKeyResponse(
             active=self._key(active, self._signer.ring),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from usher.v1 import query_service_pb2 as pb
 
+from sidecar.core.callers import Caller
 from sidecar.core.issuer import Issuer, Scope, TokenRequest
+from sidecar.core.policy import Ask, Authorizer, Grant, Principal, Run
 from sidecar.core.queries import QueryRequest, ScopedQueries
 from sidecar.rpc.convert import duration, result_bytes, seconds, struct_to_dict
 from sidecar.rpc.convert_values import parameter
@@ -13,32 +17,44 @@ from sidecar.rpc.convert_values import parameter
 class QueryService:
     """Methods of usher.v1.QueryService. `max_bytes` is the largest response."""
 
-    def __init__(self, issuer: Issuer, queries: ScopedQueries, max_bytes: int) -> None:
+    def __init__(
+        self, issuer: Issuer, queries: ScopedQueries, max_bytes: int, authorizer: Authorizer
+    ) -> None:
         self._issuer = issuer
         self._queries = queries
         self._max_bytes = max_bytes
+        self._authorizer = authorizer
 
-    async def run_scoped_query(self, request: pb.RunScopedQueryRequest) -> bytes:
+    async def run_scoped_query(self, request: pb.RunScopedQueryRequest, caller: Caller) -> bytes:
         """Runs one statement as the scope's subject."""
         options = request.options
+        timeout = seconds(options.statement_timeout) if options.HasField("statement_timeout") else None
+        max_rows = options.max_rows or None
+        run = Run(
+            statement=request.statement or None,
+            free=bool(request.sql),
+            max_rows=max_rows,
+            timeout=timeout,
+        )
+        scope, grant = self._granted(request.scope, caller, "RunScopedQuery", run)
         asked = QueryRequest(
             sql=request.sql,
+            name=request.statement,
             parameters=tuple(
                 parameter(value, f"parameters[{index}]") for index, value in enumerate(request.parameters)
             ),
             read_only=options.read_only,
-            statement_timeout=(
-                seconds(options.statement_timeout) if options.HasField("statement_timeout") else None
-            ),
-            max_rows=options.max_rows or None,
+            statement_timeout=timeout,
+            max_rows=max_rows,
         )
         return await self._queries.run(
-            self._scope(request.scope), asked, lambda result: result_bytes(result, self._max_bytes)
+            scope, asked, lambda result: result_bytes(result, self._max_bytes), grant
         )
 
-    async def who_am_i(self, request: pb.WhoAmIRequest) -> bytes:
+    async def who_am_i(self, request: pb.WhoAmIRequest, caller: Caller) -> bytes:
         """Says what Postgres sees in the scope."""
-        seen = await self._queries.who_am_i(self._scope(request.scope))
+        scope, _ = self._granted(request.scope, caller, "WhoAmI", None)
+        seen = await self._queries.who_am_i(scope)
         return pb.WhoAmIResponse(
             role=seen.role,
             login_role=seen.login_role,
@@ -51,9 +67,20 @@ class QueryService:
             server_version=seen.server_version,
         ).SerializeToString()
 
-    def _scope(self, scope: pb.Scope) -> Scope:
-        if scope.WhichOneof("scope") == "token":
-            return self._issuer.scope_of_token(scope.token)
-        return self._issuer.scope_of_principal(
-            TokenRequest(subject=scope.principal.subject, claims=struct_to_dict(scope.principal.claims))
+    def _granted(self, asked: pb.Scope, caller: Caller, method: str, run: Run | None) -> tuple[Scope, Grant]:
+        """The scope as the policy lets the caller have it. A token is decided on the claims that it holds."""
+        if asked.WhichOneof("scope") == "token":
+            scope = self._issuer.scope_of_token(asked.token)
+            principal = Principal(
+                subject=scope.subject, claims=scope.custom, audiences=scope.audiences, signed=True
+            )
+            grant = self._authorizer.decide(caller, Ask(method=method, principal=principal, run=run))
+            payload = {**scope.payload, **grant.claims} if grant.claims else scope.payload
+            return replace(scope, payload=payload, role=grant.role), grant
+        claims = struct_to_dict(asked.principal.claims)
+        principal = Principal(subject=asked.principal.subject, claims=claims)
+        grant = self._authorizer.decide(caller, Ask(method=method, principal=principal, run=run))
+        scope = self._issuer.scope_of_principal(
+            TokenRequest(subject=principal.subject, claims={**claims, **grant.claims}, max_ttl=grant.max_ttl)
         )
+        return replace(scope, role=grant.role), grant

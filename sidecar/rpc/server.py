@@ -18,8 +18,10 @@ from usher.v1 import key_service_pb2, query_service_pb2, token_service_pb2
 
 from sidecar.core.errors import SettingsError
 from sidecar.rpc.access import ACCESS, Listener
+from sidecar.rpc.callers import OPEN_DOOR, Door
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.key_service import KeyService
+from sidecar.rpc.peer_relay import LONGEST_PATH, UNIX, PeerRelay
 from sidecar.rpc.query_service import QueryService
 from sidecar.rpc.token_service import TokenService
 
@@ -30,8 +32,6 @@ TOKEN_SERVICE: Final = "usher.v1.TokenService"
 QUERY_SERVICE: Final = "usher.v1.QueryService"
 KEY_SERVICE: Final = "usher.v1.KeyService"
 
-UNIX: Final = "unix:"
-"""What the address of a Unix socket starts with; a relative path is fine."""
 LONGEST_SOCKET_PATH: Final = 100
 """Bytes: macOS takes 103, Linux 107."""
 
@@ -76,12 +76,21 @@ class RpcListener:
     """One gRPC address. `listener` chooses by the access table which RPCs it serves."""
 
     def __init__(
-        self, listener: Listener, address: str, every: Handlers, *, max_message_bytes: int, reflection: bool
+        self,
+        listener: Listener,
+        address: str,
+        every: Handlers,
+        *,
+        max_message_bytes: int,
+        reflection: bool,
+        door: Door = OPEN_DOOR,
     ) -> None:
         self._listener = listener
         self._address = address
         self._max_message_bytes = max_message_bytes
         self._reflection = reflection
+        self._tls = door.tls
+        self._relay = door.relay
         self._handlers = {
             service: {name: handler for name, handler in methods.items() if _served(listener, service, name)}
             for service, methods in every.items()
@@ -122,6 +131,12 @@ class RpcListener:
         self.address = self._bind(server)
         await server.start()
         self._server = server
+        if self._relay is not None:
+            try:
+                await self._relay.start()
+            except OSError as error:
+                await self.stop(0)
+                raise self._refused(f"{error.strerror or error}.") from None
 
     async def set_serving(self, states: Mapping[str, bool]) -> None:
         """Publishes the health of services ("" is the whole server) by grpc.health.v1."""
@@ -145,19 +160,30 @@ class RpcListener:
         """
         server = self._server
         if server is not None:
+            if self._relay is not None:
+                self._relay.stop_accepting()
             await self.turn_unhealthy()
             await server.stop(grace)
+            if self._relay is not None:
+                await self._relay.close()
             self._server = None
 
     def _bind(self, server: grpc.aio.Server) -> str:
-        if self._address.startswith(UNIX):
-            self._check_socket(self._address.removeprefix(UNIX))
+        address = self._address
+        if address.startswith(UNIX):
+            self._check_socket(address.removeprefix(UNIX))
+            if self._relay is not None:
+                self._prepare(self._relay, address.removeprefix(UNIX))
+                address = self._relay.inner_address
         else:
             self._check_port()
         # A Unix socket is for this user alone. grpc creates the file, so the mask is set around the call.
         mask = os.umask(0o177)
         try:
-            port = server.add_insecure_port(self._address)
+            if self._tls is not None:
+                port = server.add_secure_port(address, self._tls.credentials())
+            else:
+                port = server.add_insecure_port(address)
         except RuntimeError:
             port = 0
         finally:
@@ -167,6 +193,14 @@ class RpcListener:
         if self._address.startswith(UNIX):
             return self._address
         return f"{self._address.rpartition(':')[0]}:{port}"
+
+    def _prepare(self, relay: PeerRelay, path: str) -> None:
+        if len(os.fsencode(path)) > LONGEST_PATH:
+            raise self._refused(f"with a policy, a socket's path has at most {LONGEST_PATH} bytes.")
+        try:
+            relay.prepare()
+        except OSError as error:
+            raise self._refused(f"the private folder beside it: {error.strerror or error}.") from None
 
     def _check_socket(self, path: str) -> None:
         """Raises SettingsError unless the path is free: gRPC would take it from a process that listens."""
@@ -212,4 +246,4 @@ class RpcListener:
 
 
 def _served(listener: Listener, service: str, method: str) -> bool:
-    return ACCESS[f"{service}/{method}"] is listener
+    return ACCESS[f"{service}/{method}"].listener is listener

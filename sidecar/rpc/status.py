@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from sidecar.core.errors import FieldViolation, Reason, UsherError
+from sidecar.rpc.convert import duration
 
 DOMAIN: Final = "usher"
 """The `domain` of every ErrorInfo."""
@@ -79,10 +80,14 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
     Reason.TOO_MANY_CALLS: _EXHAUSTED,
+    Reason.CALLER_UNAUTHENTICATED: _UNAUTHENTICATED,
+    Reason.POLICY_REFUSED: _DENIED,
+    Reason.RATE_LIMITED: _EXHAUSTED,
+    Reason.NAMED_STATEMENT_UNKNOWN: grpc.StatusCode.NOT_FOUND,
 }
 """The code of every reason. docs/errors.md shows the same table."""
 
-_RETRY_AFTER_SECONDS: Final = 1
+_RETRY_AFTER_SECONDS: Final = 1.0
 _LONGEST_MESSAGE: Final = 800
 _LONGEST_VALUE: Final = 200
 _LARGEST_DETAILS: Final = 3072
@@ -132,7 +137,9 @@ def _rich_status(
         )
     if error.retryable:
         details.append(
-            error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=_RETRY_AFTER_SECONDS))
+            error_details_pb2.RetryInfo(
+                retry_delay=duration(_RETRY_AFTER_SECONDS if error.retry_after is None else error.retry_after)
+            )
         )
     packed = []
     for detail in details:

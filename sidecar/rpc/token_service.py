@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from usher.v1 import token_service_pb2 as pb
 
+from sidecar.core.callers import Caller
 from sidecar.core.issuer import Issuer, TokenRequest
+from sidecar.core.policy import Ask, Authorizer, Principal
 from sidecar.core.signer import Signer
 from sidecar.rpc.convert import dict_to_struct, seconds, struct_to_dict, timestamp
 
@@ -12,17 +14,24 @@ from sidecar.rpc.convert import dict_to_struct, seconds, struct_to_dict, timesta
 class TokenService:
     """Methods of usher.v1.TokenService."""
 
-    def __init__(self, issuer: Issuer, signer: Signer) -> None:
+    def __init__(self, issuer: Issuer, signer: Signer, authorizer: Authorizer) -> None:
         self._issuer = issuer
         self._signer = signer
+        self._authorizer = authorizer
 
-    async def issue_token(self, request: pb.IssueTokenRequest) -> bytes:
+    async def issue_token(self, request: pb.IssueTokenRequest, caller: Caller) -> bytes:
         """Signs a token, or says what it would be."""
+        audiences = tuple(request.audiences)
+        claims = struct_to_dict(request.claims)
+        ttl = seconds(request.ttl) if request.HasField("ttl") else None
+        principal = Principal(subject=request.subject, claims=claims, audiences=audiences)
+        grant = self._authorizer.decide(caller, Ask(method="IssueToken", principal=principal, ttl=ttl))
         asked = TokenRequest(
             subject=request.subject,
-            audiences=tuple(request.audiences),
-            claims=struct_to_dict(request.claims),
-            ttl=seconds(request.ttl) if request.HasField("ttl") else None,
+            audiences=audiences,
+            claims={**claims, **grant.claims},
+            ttl=ttl,
+            max_ttl=grant.max_ttl,
         )
         issued = self._issuer.preview(asked) if request.validate_only else self._issuer.issue(asked)
         return pb.IssueTokenResponse(
@@ -35,8 +44,9 @@ class TokenService:
             claims=dict_to_struct(issued.claims.payload()),
         ).SerializeToString()
 
-    async def verify_token(self, request: pb.VerifyTokenRequest) -> bytes:
+    async def verify_token(self, request: pb.VerifyTokenRequest, caller: Caller) -> bytes:
         """Returns a token's claims, or raises why it is refused."""
+        self._authorizer.decide(caller, Ask(method="VerifyToken"))
         verified = self._signer.verify(request.token, audience=request.audience or None)
         claims = verified.claims
         return pb.VerifyTokenResponse(

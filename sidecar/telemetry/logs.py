@@ -46,6 +46,18 @@ def _database_level(event: events.DatabaseStateChanged) -> int:
     return logging.INFO if event.reachable else logging.WARNING
 
 
+def _decision_level(event: events.PolicyDecided) -> int:
+    return logging.DEBUG if event.verdict == "allowed" else logging.INFO
+
+
+def _loaded_level(event: events.PolicyLoaded | events.TlsLoaded) -> int:
+    return logging.INFO if event.outcome == "loaded" else logging.ERROR
+
+
+def _keys_level(event: events.CallerKeysFetched) -> int:
+    return logging.DEBUG if event.outcome == "fetched" else logging.ERROR
+
+
 EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.RpcFinished: ("rpc_finished", _rpc_level),
     events.RpcFault: ("rpc_fault", logging.ERROR),
@@ -59,6 +71,11 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.ConnectionDiscarded: ("connection_discarded", logging.INFO),
     events.Lifecycle: ("lifecycle", logging.INFO),
     events.SafetyWeakened: ("safety_weakened", logging.WARNING),
+    events.PolicyDecided: ("policy_decided", _decision_level),
+    events.PolicyLoaded: ("policy_loaded", _loaded_level),
+    events.CallerRefused: ("caller_refused", logging.INFO),
+    events.CallerKeysFetched: ("caller_keys_fetched", _keys_level),
+    events.TlsLoaded: ("tls_loaded", _loaded_level),
 }
 """The name in the log and the level of every event."""
 

@@ -24,6 +24,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from sidecar import __version__
 from sidecar.core import events
+from sidecar.core.callers import Proof
 from sidecar.core.clock import Clock, SystemClock
 from sidecar.core.keyring import RotationSettings, Step
 from sidecar.core.signer import Signer
@@ -34,6 +35,8 @@ M = TypeVar("M", Counter, Gauge, Histogram)
 OTHER: Final = "other"
 MOST_SERIES: Final = 250
 """Of one metric, as a last resort; no closed set comes near."""
+MOST_DECISIONS: Final = 4000
+"""Of the policy's decisions: the largest policy that one server is thought to serve has some 200 callers."""
 
 SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -44,15 +47,16 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class _Series(Generic[M]):
     """The series of a metric, each looked up once: `labels()` costs more than all the rest of an update."""
 
-    def __init__(self, metric: M) -> None:
+    def __init__(self, metric: M, most: int = MOST_SERIES) -> None:
         self._metric: M = metric
+        self._most = most
         self._known: dict[tuple[str, ...], M] = {}
 
     def of(self, *values: str) -> M:
         """The series with these label values."""
         series = self._known.get(values)
         if series is None:
-            if len(self._known) >= MOST_SERIES:
+            if len(self._known) >= self._most:
                 values = (OTHER,) * len(values)
             series = self._known[values] = self._metric.labels(*values)
         return series
@@ -86,6 +90,13 @@ class Metrics:
             events.DatabaseStateChanged: lambda event: self._db_up.set(event.reachable),
             events.ConnectionDiscarded: lambda event: self._discarded.of(event.cause).inc(),
             events.SafetyWeakened: lambda event: self._weakened.of(event.setting).set(1),
+            events.PolicyDecided: lambda event: self._decisions.of(
+                event.caller, event.method, event.verdict
+            ).inc(),
+            events.PolicyLoaded: self._policy_loaded,
+            events.CallerRefused: lambda event: self._callers_refused.of(event.proof).inc(),
+            events.CallerKeysFetched: self._caller_keys_fetched,
+            events.TlsLoaded: self._tls_loaded,
         }
 
     def observe(self, event: events.Event) -> None:
@@ -168,6 +179,48 @@ class Metrics:
         self._weakened = self._gauge(
             "usher_safety_weakened", "Settings in force that weaken safety: 1 each.", "setting"
         )
+        self._decisions = _Series(
+            Counter(
+                "usher_policy_decisions_total",
+                "Calls that the policy allowed or refused.",
+                ("caller", "method", "verdict"),
+                registry=self._registry,
+            ),
+            MOST_DECISIONS,
+        )
+        self._reloads = self._counter(
+            "usher_policy_reloads_total", "Readings of the policy file, by outcome.", "outcome"
+        )
+        self._stale = Gauge(
+            "usher_policy_stale",
+            "Whether the policy file is newer than the policy in force, because it was refused: 1 or 0.",
+            registry=self._registry,
+        )
+        self._callers = Gauge(
+            "usher_policy_callers", "Callers in the policy in force.", registry=self._registry
+        )
+        self._callers_refused = self._counter(
+            "usher_callers_refused_total", "Calls from nobody known, by the proof that did not hold.", "proof"
+        )
+        self._caller_fetches = self._counter(
+            "usher_caller_jwks_fetches_total", "Fetches of the keys of service-account tokens.", "outcome"
+        )
+        self._caller_keys = Gauge(
+            "usher_caller_jwks_keys", "Keys of service-account tokens in use.", registry=self._registry
+        )
+        self._tls_reloads = self._counter(
+            "usher_tls_reloads_total", "Readings of the TLS files, by outcome.", "outcome"
+        )
+        self._tls_stale = Gauge(
+            "usher_tls_stale",
+            "Whether the TLS files are newer than what is in force, because they were refused: 1 or 0.",
+            registry=self._registry,
+        )
+        self._tls_expiry = Gauge(
+            "usher_tls_certificate_expiry_timestamp_seconds",
+            "When the server's certificate in force expires; 0 without TLS.",
+            registry=self._registry,
+        )
         self._build = self._gauge("usher_build_info", "The version that runs: always 1.", "version", "python")
 
     def _start_at_zero(self) -> None:
@@ -177,6 +230,13 @@ class Metrics:
             self._rpc_seconds.of(service, method)
         for step in Step:
             self._steps.of(step.value)
+        for outcome in ("loaded", "refused"):
+            self._reloads.of(outcome)
+            self._tls_reloads.of(outcome)
+        for proof in Proof:
+            self._callers_refused.of(proof.value)
+        for outcome in ("fetched", "failed"):
+            self._caller_fetches.of(outcome)
         for agent in ("neon-proxy", "browser", OTHER):
             self._jwks.of("200", agent)
         self._build.of(__version__, platform.python_version()).set(1)
@@ -195,6 +255,20 @@ class Metrics:
         self._rows.inc(event.rows)
         if event.truncated:
             self._truncated.inc()
+
+    def _policy_loaded(self, event: events.PolicyLoaded) -> None:
+        self._reloads.of(event.outcome).inc()
+        self._stale.set(event.outcome != "loaded")
+        self._callers.set(event.callers)
+
+    def _caller_keys_fetched(self, event: events.CallerKeysFetched) -> None:
+        self._caller_fetches.of(event.outcome).inc()
+        self._caller_keys.set(event.keys)
+
+    def _tls_loaded(self, event: events.TlsLoaded) -> None:
+        self._tls_reloads.of(event.outcome).inc()
+        self._tls_stale.set(event.outcome != "loaded")
+        self._tls_expiry.set(event.expires_at)
 
     def _jwks_served(self, event: events.JwksServed) -> None:
         self._jwks.of(str(event.status), event.agent).inc()

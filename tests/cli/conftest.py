@@ -15,6 +15,7 @@ import pytest
 
 from sidecar.cli.main import main
 from sidecar.rpc.access import Listener
+from sidecar.rpc.callers import OPEN_DOOR, Callers, Door
 from sidecar.rpc.server import RpcListener
 from tests.rpc.running import MIB, Parts, new_handlers, new_parts
 
@@ -77,9 +78,11 @@ def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
 
 
 @contextlib.contextmanager
-def serving(admin_address: str) -> Iterator[Sidecar]:
-    """Runs both listeners in a thread for the time of the block."""
-    parts = new_parts(time.time())
+def serving(
+    admin_address: str, *, callers: Callers | None = None, door: Door = OPEN_DOOR
+) -> Iterator[Sidecar]:
+    """Runs both listeners in a thread for the time of the block; `door` is that of the data address."""
+    parts = new_parts(time.time(), callers=callers)
     started, ending = threading.Event(), threading.Event()
     addresses: list[str] = []
     failures: list[BaseException] = []
@@ -87,8 +90,11 @@ def serving(admin_address: str) -> Iterator[Sidecar]:
     async def serve() -> None:
         _, every = new_handlers(parts)
         listeners = [
-            RpcListener(served, address, every, max_message_bytes=4 * MIB, reflection=False)
-            for served, address in ((Listener.DATA, "127.0.0.1:0"), (Listener.ADMIN, admin_address))
+            RpcListener(served, address, every, max_message_bytes=4 * MIB, reflection=False, door=through)
+            for served, address, through in (
+                (Listener.DATA, "127.0.0.1:0", door),
+                (Listener.ADMIN, admin_address, OPEN_DOOR),
+            )
         ]
         try:
             for listener in listeners:

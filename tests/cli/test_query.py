@@ -31,6 +31,13 @@ def query(usher: Usher, sidecar: Sidecar, *arguments: str) -> Done:
     return usher("query", "--address", sidecar.address, "--sub", "alice", *arguments)
 
 
+def test_a_named_statement(usher: Usher, sidecar: Sidecar) -> None:
+    done = query(usher, sidecar, "@missing", "7")
+    assert done.code == 1
+    assert done.err.startswith("usher: NOT_FOUND NAMED_STATEMENT_UNKNOWN: statement: this server holds no")
+    assert sidecar.parts.backend.statements == []
+
+
 def test_rows_as_a_table(usher: Usher, sidecar: Sidecar) -> None:
     sidecar.parts.backend.result = USERS
     done = query(usher, sidecar, "select * from users")

@@ -63,7 +63,7 @@ def test_the_admin_socket_of_dev_lies_in_its_data_folder(
     assert _dev_config(chosen("--config", str(file))).grpc_admin_address == "unix:from-file/admin.sock"
     monkeypatch.setenv("USHER_DEV_DATA_DIR", "from-env")
     assert _dev_config(chosen("--config", str(file))).grpc_admin_address == "unix:from-env/admin.sock"
-    assert _dev_config(chosen("--grpc-admin-address", "127.0.0.1:7")).grpc_admin_address == "127.0.0.1:7"
+    assert _dev_config(chosen("--grpc-admin-address", "unix:y")).grpc_admin_address == "unix:y"
     assert _dev_config(chosen("--grpc-admin-address", "")).grpc_admin_address == ""
 
 

@@ -75,6 +75,27 @@ def test_lifetimes_that_are_granted(ttl: int) -> None:
     assert claims.expires_at - claims.issued_at == ttl
 
 
+@pytest.mark.parametrize(
+    ("longest", "asked_for", "given"),
+    [(60, None, 60), (60, 60.0, 60), (900, None, 300), (7200, 3600.0, 3600)],
+)
+def test_the_callers_own_longest_lifetime(longest: int, asked_for: float | None, given: int) -> None:
+    claims = ISSUING.claims(asked(ttl=asked_for, max_ttl=longest))
+    assert claims.expires_at - claims.issued_at == given
+
+
+def test_a_lifetime_above_the_callers_own_is_refused() -> None:
+    assert reason(ttl=61.0, max_ttl=60) is Reason.TTL_OUT_OF_RANGE
+
+
+def test_what_a_scope_holds_besides_the_registered_claims() -> None:
+    for audiences, expected in (((), ()), (("a",), ("a",)), (("a", "b"), ("a", "b"))):
+        scope = ISSUING.scope_of_token(ISSUING.issue(asked(audiences=audiences)).compact)
+        assert scope.audiences == expected
+        assert scope.custom == {"tenant_id": "acme"}
+        assert scope.role is None
+
+
 def test_bad_subjects_and_claims_name_their_field() -> None:
     assert reason(subject="") is Reason.INVALID_FIELD
     assert reason(audiences=["app", "a\0b"]) is Reason.INVALID_FIELD

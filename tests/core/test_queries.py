@@ -11,8 +11,10 @@ import pytest
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import QueryFinished
 from sidecar.core.issuer import Scope
+from sidecar.core.policy import Grant
 from sidecar.core.queries import QueryRequest, QuerySettings, ScopedQueries, SeenIdentity, Statement
-from sidecar.core.values import ResultSet
+from sidecar.core.statements import Catalog, NamedColumn, NamedStatement
+from sidecar.core.values import NULL, ResultSet
 from tests.fakes import FakeClock, Recorder
 
 Sealed = TypeVar("Sealed")
@@ -110,6 +112,40 @@ async def test_every_end_is_counted(
     await finish(clock, running)
     assert running.cancelled() or running.exception() is failure
     assert [event.outcome for event in seen.of(QueryFinished)] == [outcome]
+
+
+def test_a_grant_tightens_every_limit(queries: ScopedQueries) -> None:
+    grant = Grant(read_only=True, max_rows=7, statement_timeout=2.0)
+    statement = queries.statement(QueryRequest(sql="select 1"), grant)
+    assert (statement.read_only, statement.max_rows, statement.timeout) == (True, 7, 2.0)
+    for above in (
+        QueryRequest(sql="select 1", max_rows=8),
+        QueryRequest(sql="select 1", statement_timeout=2.1),
+    ):
+        with pytest.raises(UsherError):
+            queries.statement(above, grant)
+    wide = Grant(max_rows=10**6, statement_timeout=10**6)
+    assert queries.statement(QueryRequest(sql="select 1"), wide) == queries.statement(
+        QueryRequest(sql="select 1")
+    )
+
+
+def test_a_named_statement_takes_the_place_of_sql(backend: CountingBackend, clock: FakeClock) -> None:
+    named = NamedStatement(
+        name="one", sql="select $1::int4", params=(NamedColumn("x", "int4"),), read_only=True
+    )
+    queries = ScopedQueries(backend, QuerySettings(), clock, Recorder(), Catalog([named]))
+    statement = queries.statement(QueryRequest(name="one", parameters=(NULL,)))
+    assert (statement.sql, statement.verb, statement.read_only) == (named.sql, "SELECT", True)
+    for request, reason in (
+        (QueryRequest(name="one"), Reason.PARAMETER_COUNT),
+        (QueryRequest(name="one", sql="select 1", parameters=(NULL,)), Reason.INVALID_FIELD),
+        (QueryRequest(name="two"), Reason.NAMED_STATEMENT_UNKNOWN),
+        (QueryRequest(), Reason.SQL_EMPTY),
+    ):
+        with pytest.raises(UsherError) as caught:
+            queries.statement(request)
+        assert caught.value.reason is reason
 
 
 def test_defaults_are_filled_in(queries: ScopedQueries) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -90,6 +91,23 @@ async def test_the_operator_may_see_postgres_messages(place: Place) -> None:
     async with running_backend(place.login, settings=settings) as backend:
         with pytest.raises(UsherError, match=CANARY):
             await query(backend, ALICE, f"select '{CANARY}'::int")
+
+
+async def test_a_scope_may_run_as_another_role_that_the_login_may_become(own_place: Place) -> None:
+    editor = replace(ALICE, role="usher_test_editor")
+    async with running_backend(own_place.login) as backend, connected(own_place.admin) as admin:
+        refused = await refusal(backend, editor, "select 1")
+        assert refused.reason is Reason.DATABASE_NOT_INSTALLED
+        assert "usher_test_editor" in refused.message
+        await admin.execute("CREATE ROLE usher_test_editor NOLOGIN; GRANT USAGE ON SCHEMA auth TO PUBLIC")
+        try:
+            assert (await refusal(backend, editor, "select 1")).reason is Reason.DATABASE_NOT_INSTALLED
+            await admin.execute(f"GRANT usher_test_editor TO {LOGIN}")
+            assert rows(await query(backend, editor, "select current_user::text")) == [("usher_test_editor",)]
+            assert (await backend.who_am_i(editor)).role == "usher_test_editor"
+            assert rows(await query(backend, ALICE, "select current_user::text")) == [("authenticated",)]
+        finally:
+            await admin.execute("DROP OWNED BY usher_test_editor; DROP ROLE usher_test_editor")
 
 
 async def test_a_role_lost_while_serving_is_the_databases_fault(own_place: Place) -> None:

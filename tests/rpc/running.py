@@ -15,14 +15,18 @@ from google.rpc import error_details_pb2, status_pb2
 from usher.v1 import query_service_pb2, token_service_pb2, values_pb2
 
 from sidecar.core import keyring
+from sidecar.core.callers import ANONYMOUS, Caller
 from sidecar.core.issuer import Issuer, IssuerSettings, Scope
 from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm, generate
+from sidecar.core.policy import Authorizer, Policy
 from sidecar.core.queries import QuerySettings, ScopedQueries, SeenIdentity, Statement
 from sidecar.core.rotation import Rotator
 from sidecar.core.signer import Signer
+from sidecar.core.statements import Catalog
 from sidecar.core.values import Column, Kind, ResultSet
 from sidecar.rpc.access import Listener
+from sidecar.rpc.callers import LOCAL_ADMIN, OPEN_DOOR, Callers, Door
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.convert import dict_to_struct
 from sidecar.rpc.key_service import KeyService
@@ -128,16 +132,21 @@ class Refused:
 class Running:
     """A listener that listens, its parts, and a client of it."""
 
-    def __init__(self, listener: RpcListener, calls: CallFactory, parts: Parts) -> None:
+    def __init__(
+        self,
+        listener: RpcListener,
+        calls: CallFactory,
+        parts: Parts,
+        channel: Callable[[str], grpc.aio.Channel],
+    ) -> None:
         self.listener = listener
         self.calls = calls
         self.backend = parts.backend
         self.clock = parts.clock
         self.seen = parts.seen
         self.signer = parts.signer
-        self.channel = grpc.aio.insecure_channel(
-            listener.address, options=(("grpc.max_receive_message_length", -1),)
-        )
+        self.authorizer = parts.authorizer
+        self.channel = channel(listener.address)
 
     def start(
         self, method: str, request: Message | bytes, timeout: float | None = PATIENCE, **metadata: str
@@ -175,6 +184,15 @@ class Parts:
     seen: Recorder
     signer: Signer
     rotation: RotationSettings
+    authorizer: Authorizer
+    catalog: Catalog
+    caller: Caller
+    callers: Callers | None
+
+
+def insecure_channel(address: str) -> grpc.aio.Channel:
+    """A channel without TLS, for results of any size."""
+    return grpc.aio.insecure_channel(address, options=(("grpc.max_receive_message_length", -1),))
 
 
 def refused(error: grpc.aio.AioRpcError) -> Refused:
@@ -215,16 +233,30 @@ async def running(
     max_message_bytes: int = 4 * MIB,
     default_deadline: float = PATIENCE,
     change: Callable[[Handlers, CallFactory], Handlers] = lambda every, calls: every,
+    policy: Policy | None = None,
+    catalog: Catalog | None = None,
+    caller: Caller = ANONYMOUS,
+    callers: Callers | None = None,
+    door: Door = OPEN_DOOR,
+    channel: Callable[[str], grpc.aio.Channel] | None = None,
 ) -> AsyncIterator[Running]:
-    """A started listener for the time of the block; `change` may put other handlers in."""
-    parts = new_parts()
+    """A started listener for the time of the block; `change` may put other handlers in.
+
+    Every call is `caller`'s, unless `callers` says whose it is. `channel` connects the client.
+    """
+    parts = new_parts(policy=policy, catalog=catalog, caller=caller, callers=callers)
     calls, every = new_handlers(parts, max_message_bytes, default_deadline)
     listener = RpcListener(
-        served, address, change(every, calls), max_message_bytes=max_message_bytes, reflection=True
+        served,
+        address,
+        change(every, calls),
+        max_message_bytes=max_message_bytes,
+        reflection=True,
+        door=door,
     )
     await listener.start()
     try:
-        there = Running(listener, calls, parts)
+        there = Running(listener, calls, parts, channel or insecure_channel)
         try:
             yield there
         finally:
@@ -233,7 +265,14 @@ async def running(
         await listener.stop(0)
 
 
-def new_parts(now: float = START) -> Parts:
+def new_parts(
+    now: float = START,
+    *,
+    policy: Policy | None = None,
+    catalog: Catalog | None = None,
+    caller: Caller = ANONYMOUS,
+    callers: Callers | None = None,
+) -> Parts:
     """A signer with two keys, and a backend."""
     clock, seen, rotation = FakeClock(now), Recorder(), RotationSettings()
     keys = [generate(Algorithm.ES256, 0) for _ in range(2)]
@@ -244,6 +283,10 @@ def new_parts(now: float = START) -> Parts:
         seen=seen,
         signer=Signer(ring, rotation, ISSUER, clock, seen),
         rotation=rotation,
+        authorizer=Authorizer(policy, clock, seen),
+        catalog=catalog or Catalog(),
+        caller=caller,
+        callers=callers,
     )
 
 
@@ -251,14 +294,29 @@ def new_handlers(
     parts: Parts, max_message_bytes: int = 4 * MIB, default_deadline: float = PATIENCE
 ) -> tuple[CallFactory, Handlers]:
     """Every handler of the contract."""
-    clock, seen, signer = parts.clock, parts.seen, parts.signer
+    clock, seen, signer, authorizer = parts.clock, parts.seen, parts.signer, parts.authorizer
     issuer = Issuer(signer, IssuerSettings(issuer=ISSUER), clock)
-    calls = CallFactory(clock, seen, default_deadline)
+
+    async def identify(context: Any, listener: Listener) -> Caller:
+        """The caller of this test; on the admin address without a policy, as if by its socket, an admin."""
+        if parts.caller is ANONYMOUS and listener is Listener.ADMIN and authorizer.policy is None:
+            return LOCAL_ADMIN
+        return parts.caller
+
+    calls = CallFactory(
+        clock,
+        seen,
+        default_deadline,
+        authorizer,
+        parts.callers.identify if parts.callers is not None else identify,
+    )
+    queries = ScopedQueries(parts.backend, QuerySettings(), clock, seen, parts.catalog)
+    rotator = Rotator(signer, parts.rotation, clock, seen)
     return calls, handlers(
         calls,
-        TokenService(issuer, signer),
-        QueryService(issuer, ScopedQueries(parts.backend, QuerySettings(), clock, seen), max_message_bytes),
-        KeyService(signer, Rotator(signer, parts.rotation, clock, seen), parts.rotation, clock),
+        TokenService(issuer, signer, authorizer),
+        QueryService(issuer, queries, max_message_bytes, authorizer),
+        KeyService(signer, rotator, parts.rotation, clock, authorizer),
         max_message_bytes,
     )
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from sidecar.rpc.access import ACCESS, Listener
+from dataclasses import replace
+
+import pytest
+
+from sidecar.core.callers import ANONYMOUS, Caller, Proof
+from sidecar.core.errors import UsherError
+from sidecar.rpc.access import ACCESS, Listener, Needs, check_needs
+from sidecar.rpc.callers import LOCAL_ADMIN
 from sidecar.rpc.server import RpcListener
 from tests.rpc.running import new_handlers, new_parts
 
@@ -24,8 +31,32 @@ async def test_each_rpc_is_served_on_exactly_one_address() -> None:
     }
 
 
-def test_what_changes_keys_needs_the_admin_address() -> None:
-    assert {name for name, where in ACCESS.items() if where is Listener.ADMIN} == {
-        name for name in ACCESS if "KeyService" in name
-    }
+def test_what_changes_keys_needs_the_admin_address_and_an_admin() -> None:
+    keys = {name for name in ACCESS if "KeyService" in name}
+    assert {name for name, access in ACCESS.items() if access.listener is Listener.ADMIN} == keys
+    assert {name for name, access in ACCESS.items() if access.needs is Needs.ADMIN} == keys
     assert [listener.value for listener in Listener] == ["grpc_address", "grpc_admin_address"]
+
+
+def test_only_a_query_may_be_as_large_as_a_message() -> None:
+    assert [name for name, access in ACCESS.items() if access.max_request_bytes is None] == [
+        "usher.v1.QueryService/RunScopedQuery"
+    ]
+
+
+KNOWN = Caller(name="robot", proof=Proof.KEY, identity="key 00000000", admin=False, attributes={})
+
+
+def test_an_admin_rpc_needs_an_admin_whatever_a_policy_says() -> None:
+    access = ACCESS["usher.v1.KeyService/RotateKeys"]
+    check_needs(access, LOCAL_ADMIN)
+    check_needs(access, replace(KNOWN, admin=True))
+    for caller, reason in ((KNOWN, "POLICY_REFUSED"), (ANONYMOUS, "CALLER_UNAUTHENTICATED")):
+        with pytest.raises(UsherError) as caught:
+            check_needs(access, caller)
+        assert caught.value.reason == reason
+
+
+def test_another_rpc_needs_no_admin() -> None:
+    for caller in (ANONYMOUS, KNOWN):
+        check_needs(ACCESS["usher.v1.TokenService/IssueToken"], caller)

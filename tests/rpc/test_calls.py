@@ -40,6 +40,8 @@ async def test_a_call_that_succeeds_is_counted_once() -> None:
                 blame="",
                 seconds=0.0,
                 request_id="abc",
+                caller="anonymous",
+                identity="anonymous",
             )
         ]
 
@@ -209,7 +211,7 @@ async def test_calls_run_side_by_side() -> None:
 async def test_a_method_that_never_waits_is_not_cut_short() -> None:
     """Its deadline may pass while it computes; the work is done then, and the answer is sent."""
 
-    async def empty(request: Any) -> bytes:
+    async def empty(request: Any, caller: Any) -> bytes:
         return b""
 
     def replaced(every: Handlers, calls: CallFactory) -> Handlers:

@@ -19,6 +19,8 @@ from usher.v1 import key_service_pb2, query_service_pb2, token_service_pb2
 from sidecar.core.errors import SettingsError
 from sidecar.core.events import RpcFinished
 from sidecar.rpc.access import Listener
+from sidecar.rpc.callers import Door
+from sidecar.rpc.peer_relay import PeerRelay
 from sidecar.rpc.server import KEY_SERVICE, QUERY_SERVICE, TOKEN_SERVICE, RpcListener
 from tests.rpc.running import (
     ISSUE,
@@ -346,3 +348,52 @@ def _has_ipv6() -> bool:
             return True
     except OSError:
         return False
+
+
+# --- behind a relay ---
+
+
+async def test_a_socket_with_a_relay(tmp_path: Path) -> None:
+    path = f"{tmp_path}/a.sock"
+    async with running(address=f"unix:{path}", door=Door(relay=PeerRelay(path, 0o660))) as there:
+        assert there.listener.address == f"unix:{path}"
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+        assert await issued(there.listener.address)
+        assert "another process listens there" in await refusal_to_start(f"unix:{path}")
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_call_in_flight_ends_behind_a_relay_too(tmp_path: Path) -> None:
+    path = f"{tmp_path}/a.sock"
+    async with running(address=f"unix:{path}", door=Door(relay=PeerRelay(path))) as there:
+        there.backend.released.clear()
+        call = there.start(RUN, run())
+        await there.backend.started.wait()
+        stopping = asyncio.ensure_future(there.listener.stop(PATIENCE))
+        await until(lambda: not os.path.exists(path))
+        assert not stopping.done()
+        there.backend.released.set()
+        assert query_service_pb2.RunScopedQueryResponse.FromString(await call).row_count == 3
+        await asyncio.wait_for(stopping, PATIENCE)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("trouble", ["long", "folder", "file"])
+async def test_a_relay_that_cannot_be_had(tmp_path: Path, trouble: str) -> None:
+    path = f"{tmp_path}/" + ("x" * (95 - len(str(tmp_path))) if trouble == "long" else "a.sock")
+    if trouble == "folder":
+        os.mkdir(f"{path}~", 0o755)
+    elif trouble == "file":
+        (tmp_path / "a.sock").mkdir()
+    _, every = new_handlers(new_parts())
+    refused = RpcListener(
+        Listener.DATA,
+        f"unix:{path}",
+        every,
+        max_message_bytes=MIB,
+        reflection=False,
+        door=Door(relay=PeerRelay(path)),
+    )
+    with pytest.raises(SettingsError, match=r"^grpc_address: cannot listen on"):
+        await refused.start()
+    await refused.stop(0)

@@ -31,6 +31,13 @@ def details(error: UsherError) -> dict[str, list[object]]:
     return found
 
 
+def test_when_to_retry_is_said_as_precisely_as_it_is_known() -> None:
+    (retry,) = details(UsherError(Reason.RATE_LIMITED, "slow down", retry_after=0.25))["RetryInfo"]
+    assert retry.retry_delay.ToTimedelta().total_seconds() == 0.25
+    (retry,) = details(UsherError(Reason.RATE_LIMITED, "slow down"))["RetryInfo"]
+    assert retry.retry_delay.ToTimedelta().total_seconds() == 1.0
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_gives_a_complete_status(reason: Reason) -> None:
     error = UsherError(reason, "what happened; what to do", {"table": "users"})

@@ -62,9 +62,15 @@ class Client:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Client]:
-    """A client of the sidecar at `address`."""
-    with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
+def connected(address: str, credentials: grpc.ChannelCredentials | None = None) -> Iterator[Client]:
+    """A client of the sidecar at `address`, by TLS when credentials are given."""
+    options = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
+    made = (
+        grpc.insecure_channel(address, options=options)
+        if credentials is None
+        else grpc.secure_channel(address, credentials, options=options)
+    )
+    with made as channel:
         yield Client(
             tokens=token_service_pb2_grpc.TokenServiceStub(channel),
             queries=query_service_pb2_grpc.QueryServiceStub(channel),

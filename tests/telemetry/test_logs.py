@@ -84,6 +84,8 @@ def finished(blame: str = "", **changes: Any) -> events.RpcFinished:
         "blame": blame,
         "seconds": 0.0012345678,
         "request_id": "request-1",
+        "caller": "orders",
+        "identity": "uid 1000 gid 1000",
     }
     return events.RpcFinished(**values | changes)
 
@@ -101,6 +103,8 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
             "blame": "",
             "seconds": 0.001235,
             "request_id": "request-1",
+            "caller": "orders",
+            "identity": "uid 1000 gid 1000",
         },
     ),
     (
@@ -166,6 +170,42 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         "warning",
         {"event": "safety_weakened", "setting": "allow_anonymous", "consequence": "anyone may call"},
     ),
+    (
+        events.PolicyDecided(caller="orders", method="IssueToken", verdict="allowed", rule=""),
+        "debug",
+        {
+            "event": "policy_decided",
+            "caller": "orders",
+            "method": "IssueToken",
+            "verdict": "allowed",
+            "rule": "",
+        },
+    ),
+    (
+        events.PolicyLoaded(outcome="refused", callers=2, detail="policy.toml:3: is not TOML"),
+        "error",
+        {
+            "event": "policy_loaded",
+            "outcome": "refused",
+            "callers": 2,
+            "detail": "policy.toml:3: is not TOML",
+        },
+    ),
+    (
+        events.CallerRefused(proof="key", detail="authorization: the key is no caller's"),
+        "info",
+        {"event": "caller_refused", "proof": "key", "detail": "authorization: the key is no caller's"},
+    ),
+    (
+        events.CallerKeysFetched(outcome="failed", keys=2, detail="TimeoutError"),
+        "error",
+        {"event": "caller_keys_fetched", "outcome": "failed", "keys": 2, "detail": "TimeoutError"},
+    ),
+    (
+        events.TlsLoaded(outcome="refused", expires_at=5.0, detail="tls_key_file: gone"),
+        "error",
+        {"event": "tls_loaded", "outcome": "refused", "expires_at": 5.0, "detail": "tls_key_file: gone"},
+    ),
 ]
 
 
@@ -188,6 +228,18 @@ def test_a_failed_call_is_as_loud_as_it_is_ours(
     stream = configured()
     logs.observe(finished(blame, code="INTERNAL", reason="INTERNAL"))
     assert [line["level"] for line in lines(stream)] == [level]
+
+
+def test_what_the_policy_refuses_is_louder(
+    configured: Callable[..., io.StringIO],
+) -> None:
+    stream = configured()
+    rule = "callers.orders.subjects"
+    logs.observe(events.PolicyDecided(caller="orders", method="WhoAmI", verdict="refused", rule=rule))
+    logs.observe(events.PolicyLoaded(outcome="loaded", callers=1))
+    logs.observe(events.TlsLoaded(outcome="loaded", expires_at=5.0))
+    logs.observe(events.CallerKeysFetched(outcome="fetched", keys=1))
+    assert [line["level"] for line in lines(stream)] == ["info", "info", "info", "debug"]
 
 
 def test_the_level_is_a_threshold(configured: Callable[..., io.StringIO]) -> None:

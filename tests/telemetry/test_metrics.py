@@ -77,6 +77,11 @@ def busy_metrics() -> Metrics:
         events.ConnectionDiscarded(cause="TimeoutError"),
         events.Lifecycle(phase="ready"),
         events.SafetyWeakened(setting="allow_anonymous", consequence="callers are not authenticated"),
+        events.PolicyDecided(caller="orders", method="IssueToken", verdict="allowed", rule=""),
+        events.PolicyLoaded(outcome="loaded", callers=3),
+        events.CallerRefused(proof="key", detail="authorization: the key is no caller's"),
+        events.CallerKeysFetched(outcome="failed", keys=2, detail="TimeoutError"),
+        events.TlsLoaded(outcome="refused", expires_at=START, detail="tls_key_file: gone"),
     ]
     assert {type(event) for event in seen} == set(events.Event.__args__)
     for event in seen:
@@ -104,6 +109,16 @@ def test_every_event_is_counted() -> None:
     assert sample(metrics, "usher_db_up") == 1
     assert sample(metrics, "usher_db_connections_discarded_total", cause="TimeoutError") == 1
     assert sample(metrics, "usher_safety_weakened", setting="allow_anonymous") == 1
+    decided = {"caller": "orders", "method": "IssueToken", "verdict": "allowed"}
+    assert sample(metrics, "usher_policy_decisions_total", **decided) == 1
+    assert sample(metrics, "usher_policy_reloads_total", outcome="loaded") == 1
+    assert (sample(metrics, "usher_policy_callers"), sample(metrics, "usher_policy_stale")) == (3, 0)
+    assert sample(metrics, "usher_callers_refused_total", proof="key") == 1
+    assert sample(metrics, "usher_caller_jwks_fetches_total", outcome="failed") == 1
+    assert sample(metrics, "usher_caller_jwks_keys") == 2
+    assert sample(metrics, "usher_tls_reloads_total", outcome="refused") == 1
+    assert sample(metrics, "usher_tls_certificate_expiry_timestamp_seconds") == START
+    assert sample(metrics, "usher_tls_stale") == 1
     assert sample(metrics, "usher_keys", state="active") == 1
     assert sample(metrics, "usher_db_pool_connections", state="idle") == 3
 

@@ -136,6 +136,15 @@ const (
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 111
 	// The server already runs as many calls as it admits at a time; this one was not looked at.
 	ErrorReason_ERROR_REASON_TOO_MANY_CALLS ErrorReason = 112
+	// Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
+	// metadata `proof` is mtls, unix, jwt, key or anonymous.
+	ErrorReason_ERROR_REASON_CALLER_UNAUTHENTICATED ErrorReason = 130
+	// The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
+	ErrorReason_ERROR_REASON_POLICY_REFUSED ErrorReason = 131
+	// The caller is above its rate limit; RetryInfo says when it may call again.
+	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 132
+	// No named statement has this name.
+	ErrorReason_ERROR_REASON_NAMED_STATEMENT_UNKNOWN ErrorReason = 133
 )
 
 // Enum value maps for ErrorReason.
@@ -196,6 +205,10 @@ var (
 		110: "ERROR_REASON_SHUTTING_DOWN",
 		111: "ERROR_REASON_INTERNAL",
 		112: "ERROR_REASON_TOO_MANY_CALLS",
+		130: "ERROR_REASON_CALLER_UNAUTHENTICATED",
+		131: "ERROR_REASON_POLICY_REFUSED",
+		132: "ERROR_REASON_RATE_LIMITED",
+		133: "ERROR_REASON_NAMED_STATEMENT_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -253,6 +266,10 @@ var (
 		"ERROR_REASON_SHUTTING_DOWN":           110,
 		"ERROR_REASON_INTERNAL":                111,
 		"ERROR_REASON_TOO_MANY_CALLS":          112,
+		"ERROR_REASON_CALLER_UNAUTHENTICATED":  130,
+		"ERROR_REASON_POLICY_REFUSED":          131,
+		"ERROR_REASON_RATE_LIMITED":            132,
+		"ERROR_REASON_NAMED_STATEMENT_UNKNOWN": 133,
 	}
 )
 
@@ -287,7 +304,7 @@ var File_usher_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1busher/v1/error_reason.proto\x12\busher.v1*\x9e\x0f\n" +
+	"\x1busher/v1/error_reason.proto\x12\busher.v1*\xb5\x10\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_REQUEST\x10\x01\x12\x1e\n" +
@@ -343,7 +360,11 @@ const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_DATABASE_ERROR\x10m\x12\x1e\n" +
 	"\x1aERROR_REASON_SHUTTING_DOWN\x10n\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10o\x12\x1f\n" +
-	"\x1bERROR_REASON_TOO_MANY_CALLS\x10pB6\n" +
+	"\x1bERROR_REASON_TOO_MANY_CALLS\x10p\x12(\n" +
+	"#ERROR_REASON_CALLER_UNAUTHENTICATED\x10\x82\x01\x12 \n" +
+	"\x1bERROR_REASON_POLICY_REFUSED\x10\x83\x01\x12\x1e\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10\x84\x01\x12)\n" +
+	"$ERROR_REASON_NAMED_STATEMENT_UNKNOWN\x10\x85\x01B6\n" +
 	"\fdev.usher.v1P\x01Z$usher.dev/client-go/usher/v1;usherv1b\x06proto3"
 
 var (

@@ -170,12 +170,14 @@ type RunScopedQueryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The end user.
 	Scope *Scope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
-	// One SQL statement, with $1, $2, ... where parameters stand.
+	// One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
 	Sql string `protobuf:"bytes,2,opt,name=sql,proto3" json:"sql,omitempty"`
 	// The parameters, first for $1.
 	Parameters []*Value `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
 	// How to run it.
-	Options       *QueryOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	Options *QueryOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	// The name of a statement that the server holds, instead of `sql`.
+	Statement     string `protobuf:"bytes,5,opt,name=statement,proto3" json:"statement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -236,6 +238,13 @@ func (x *RunScopedQueryRequest) GetOptions() *QueryOptions {
 		return x.Options
 	}
 	return nil
+}
+
+func (x *RunScopedQueryRequest) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
 }
 
 // QueryOptions limit one statement.
@@ -568,14 +577,15 @@ const file_usher_v1_query_service_proto_rawDesc = "" +
 	"\x05scope\"V\n" +
 	"\tPrincipal\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12/\n" +
-	"\x06claims\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x06claims\"\xb3\x01\n" +
+	"\x06claims\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x06claims\"\xd1\x01\n" +
 	"\x15RunScopedQueryRequest\x12%\n" +
 	"\x05scope\x18\x01 \x01(\v2\x0f.usher.v1.ScopeR\x05scope\x12\x10\n" +
 	"\x03sql\x18\x02 \x01(\tR\x03sql\x12/\n" +
 	"\n" +
 	"parameters\x18\x03 \x03(\v2\x0f.usher.v1.ValueR\n" +
 	"parameters\x120\n" +
-	"\aoptions\x18\x04 \x01(\v2\x16.usher.v1.QueryOptionsR\aoptions\"\x8e\x01\n" +
+	"\aoptions\x18\x04 \x01(\v2\x16.usher.v1.QueryOptionsR\aoptions\x12\x1c\n" +
+	"\tstatement\x18\x05 \x01(\tR\tstatement\"\x8e\x01\n" +
 	"\fQueryOptions\x12\x1b\n" +
 	"\tread_only\x18\x01 \x01(\bR\breadOnly\x12F\n" +
 	"\x11statement_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x10statementTimeout\x12\x19\n" +

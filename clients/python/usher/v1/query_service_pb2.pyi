@@ -28,16 +28,18 @@ class Principal(_message.Message):
     def __init__(self, subject: _Optional[str] = ..., claims: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class RunScopedQueryRequest(_message.Message):
-    __slots__ = ("scope", "sql", "parameters", "options")
+    __slots__ = ("scope", "sql", "parameters", "options", "statement")
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     SQL_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
     scope: Scope
     sql: str
     parameters: _containers.RepeatedCompositeFieldContainer[_values_pb2.Value]
     options: QueryOptions
-    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[_values_pb2.Value, _Mapping]]] = ..., options: _Optional[_Union[QueryOptions, _Mapping]] = ...) -> None: ...
+    statement: str
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[_values_pb2.Value, _Mapping]]] = ..., options: _Optional[_Union[QueryOptions, _Mapping]] = ..., statement: _Optional[str] = ...) -> None: ...
 
 class QueryOptions(_message.Message):
     __slots__ = ("read_only", "statement_timeout", "max_rows")

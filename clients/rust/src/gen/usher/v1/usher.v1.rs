@@ -127,6 +127,17 @@ pub enum ErrorReason {
     Internal = 111,
     /// The server already runs as many calls as it admits at a time; this one was not looked at.
     TooManyCalls = 112,
+    // --- the caller and the policy ---
+
+    /// Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
+    /// metadata `proof` is mtls, unix, jwt, key or anonymous.
+    CallerUnauthenticated = 130,
+    /// The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
+    PolicyRefused = 131,
+    /// The caller is above its rate limit; RetryInfo says when it may call again.
+    RateLimited = 132,
+    /// No named statement has this name.
+    NamedStatementUnknown = 133,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -190,6 +201,10 @@ impl ErrorReason {
             Self::ShuttingDown => "ERROR_REASON_SHUTTING_DOWN",
             Self::Internal => "ERROR_REASON_INTERNAL",
             Self::TooManyCalls => "ERROR_REASON_TOO_MANY_CALLS",
+            Self::CallerUnauthenticated => "ERROR_REASON_CALLER_UNAUTHENTICATED",
+            Self::PolicyRefused => "ERROR_REASON_POLICY_REFUSED",
+            Self::RateLimited => "ERROR_REASON_RATE_LIMITED",
+            Self::NamedStatementUnknown => "ERROR_REASON_NAMED_STATEMENT_UNKNOWN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -250,6 +265,10 @@ impl ErrorReason {
             "ERROR_REASON_SHUTTING_DOWN" => Some(Self::ShuttingDown),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
             "ERROR_REASON_TOO_MANY_CALLS" => Some(Self::TooManyCalls),
+            "ERROR_REASON_CALLER_UNAUTHENTICATED" => Some(Self::CallerUnauthenticated),
+            "ERROR_REASON_POLICY_REFUSED" => Some(Self::PolicyRefused),
+            "ERROR_REASON_RATE_LIMITED" => Some(Self::RateLimited),
+            "ERROR_REASON_NAMED_STATEMENT_UNKNOWN" => Some(Self::NamedStatementUnknown),
             _ => None,
         }
     }
@@ -661,7 +680,7 @@ pub struct RunScopedQueryRequest {
     /// The end user.
     #[prost(message, optional, tag="1")]
     pub scope: ::core::option::Option<Scope>,
-    /// One SQL statement, with $1, $2, ... where parameters stand.
+    /// One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
     #[prost(string, tag="2")]
     pub sql: ::prost::alloc::string::String,
     /// The parameters, first for $1.
@@ -670,6 +689,9 @@ pub struct RunScopedQueryRequest {
     /// How to run it.
     #[prost(message, optional, tag="4")]
     pub options: ::core::option::Option<QueryOptions>,
+    /// The name of a statement that the server holds, instead of `sql`.
+    #[prost(string, tag="5")]
+    pub statement: ::prost::alloc::string::String,
 }
 /// QueryOptions limit one statement.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

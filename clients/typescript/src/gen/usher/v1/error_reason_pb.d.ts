@@ -399,6 +399,35 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_TOO_MANY_CALLS = 112;
    */
   TOO_MANY_CALLS = 112,
+
+  /**
+   * Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
+   * metadata `proof` is mtls, unix, jwt, key or anonymous.
+   *
+   * @generated from enum value: ERROR_REASON_CALLER_UNAUTHENTICATED = 130;
+   */
+  CALLER_UNAUTHENTICATED = 130,
+
+  /**
+   * The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
+   *
+   * @generated from enum value: ERROR_REASON_POLICY_REFUSED = 131;
+   */
+  POLICY_REFUSED = 131,
+
+  /**
+   * The caller is above its rate limit; RetryInfo says when it may call again.
+   *
+   * @generated from enum value: ERROR_REASON_RATE_LIMITED = 132;
+   */
+  RATE_LIMITED = 132,
+
+  /**
+   * No named statement has this name.
+   *
+   * @generated from enum value: ERROR_REASON_NAMED_STATEMENT_UNKNOWN = 133;
+   */
+  NAMED_STATEMENT_UNKNOWN = 133,
 }
 
 /**

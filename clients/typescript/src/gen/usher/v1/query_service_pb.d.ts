@@ -89,7 +89,7 @@ export declare type RunScopedQueryRequest = Message<"usher.v1.RunScopedQueryRequ
   scope?: Scope | undefined;
 
   /**
-   * One SQL statement, with $1, $2, ... where parameters stand.
+   * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
    *
    * @generated from field: string sql = 2;
    */
@@ -108,6 +108,13 @@ export declare type RunScopedQueryRequest = Message<"usher.v1.RunScopedQueryRequ
    * @generated from field: usher.v1.QueryOptions options = 4;
    */
   options?: QueryOptions | undefined;
+
+  /**
+   * The name of a statement that the server holds, instead of `sql`.
+   *
+   * @generated from field: string statement = 5;
+   */
+  statement: string;
 };
 
 /**

@@ -453,6 +453,39 @@ public enum ErrorReason
    * <code>ERROR_REASON_TOO_MANY_CALLS = 112;</code>
    */
   ERROR_REASON_TOO_MANY_CALLS(112),
+  /**
+   * <pre>
+   * Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
+   * metadata `proof` is mtls, unix, jwt, key or anonymous.
+   * </pre>
+   *
+   * <code>ERROR_REASON_CALLER_UNAUTHENTICATED = 130;</code>
+   */
+  ERROR_REASON_CALLER_UNAUTHENTICATED(130),
+  /**
+   * <pre>
+   * The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
+   * </pre>
+   *
+   * <code>ERROR_REASON_POLICY_REFUSED = 131;</code>
+   */
+  ERROR_REASON_POLICY_REFUSED(131),
+  /**
+   * <pre>
+   * The caller is above its rate limit; RetryInfo says when it may call again.
+   * </pre>
+   *
+   * <code>ERROR_REASON_RATE_LIMITED = 132;</code>
+   */
+  ERROR_REASON_RATE_LIMITED(132),
+  /**
+   * <pre>
+   * No named statement has this name.
+   * </pre>
+   *
+   * <code>ERROR_REASON_NAMED_STATEMENT_UNKNOWN = 133;</code>
+   */
+  ERROR_REASON_NAMED_STATEMENT_UNKNOWN(133),
   UNRECOGNIZED(-1),
   ;
 
@@ -901,6 +934,39 @@ public enum ErrorReason
    * <code>ERROR_REASON_TOO_MANY_CALLS = 112;</code>
    */
   public static final int ERROR_REASON_TOO_MANY_CALLS_VALUE = 112;
+  /**
+   * <pre>
+   * Callers are configured, and this one gave no proof of who it is, or one that does not hold or is not known;
+   * metadata `proof` is mtls, unix, jwt, key or anonymous.
+   * </pre>
+   *
+   * <code>ERROR_REASON_CALLER_UNAUTHENTICATED = 130;</code>
+   */
+  public static final int ERROR_REASON_CALLER_UNAUTHENTICATED_VALUE = 130;
+  /**
+   * <pre>
+   * The policy does not allow this caller what it asks for; metadata `rule` names the field that refused.
+   * </pre>
+   *
+   * <code>ERROR_REASON_POLICY_REFUSED = 131;</code>
+   */
+  public static final int ERROR_REASON_POLICY_REFUSED_VALUE = 131;
+  /**
+   * <pre>
+   * The caller is above its rate limit; RetryInfo says when it may call again.
+   * </pre>
+   *
+   * <code>ERROR_REASON_RATE_LIMITED = 132;</code>
+   */
+  public static final int ERROR_REASON_RATE_LIMITED_VALUE = 132;
+  /**
+   * <pre>
+   * No named statement has this name.
+   * </pre>
+   *
+   * <code>ERROR_REASON_NAMED_STATEMENT_UNKNOWN = 133;</code>
+   */
+  public static final int ERROR_REASON_NAMED_STATEMENT_UNKNOWN_VALUE = 133;
 
 
   public final int getNumber() {
@@ -982,6 +1048,10 @@ public enum ErrorReason
       case 110: return ERROR_REASON_SHUTTING_DOWN;
       case 111: return ERROR_REASON_INTERNAL;
       case 112: return ERROR_REASON_TOO_MANY_CALLS;
+      case 130: return ERROR_REASON_CALLER_UNAUTHENTICATED;
+      case 131: return ERROR_REASON_POLICY_REFUSED;
+      case 132: return ERROR_REASON_RATE_LIMITED;
+      case 133: return ERROR_REASON_NAMED_STATEMENT_UNKNOWN;
       default: return null;
     }
   }

@@ -36,7 +36,7 @@ public final class ErrorReasonOuterClass extends com.google.protobuf.GeneratedFi
   static {
     java.lang.String[] descriptorData = {
       "\n\033usher/v1/error_reason.proto\022\010usher.v1*" +
-      "\236\017\n\013ErrorReason\022\034\n\030ERROR_REASON_UNSPECIF" +
+      "\265\020\n\013ErrorReason\022\034\n\030ERROR_REASON_UNSPECIF" +
       "IED\020\000\022\"\n\036ERROR_REASON_MALFORMED_REQUEST\020" +
       "\001\022\036\n\032ERROR_REASON_INVALID_FIELD\020\002\022\037\n\033ERR" +
       "OR_REASON_CLAIM_RESERVED\020\003\022#\n\037ERROR_REAS" +
@@ -84,9 +84,13 @@ public final class ErrorReasonOuterClass extends com.google.protobuf.GeneratedFi
       "ON_DATABASE_NOT_INSTALLED\020l\022\037\n\033ERROR_REA" +
       "SON_DATABASE_ERROR\020m\022\036\n\032ERROR_REASON_SHU" +
       "TTING_DOWN\020n\022\031\n\025ERROR_REASON_INTERNAL\020o\022" +
-      "\037\n\033ERROR_REASON_TOO_MANY_CALLS\020pB6\n\014dev." +
-      "usher.v1P\001Z$usher.dev/client-go/usher/v1" +
-      ";usherv1b\006proto3"
+      "\037\n\033ERROR_REASON_TOO_MANY_CALLS\020p\022(\n#ERRO" +
+      "R_REASON_CALLER_UNAUTHENTICATED\020\202\001\022 \n\033ER" +
+      "ROR_REASON_POLICY_REFUSED\020\203\001\022\036\n\031ERROR_RE" +
+      "ASON_RATE_LIMITED\020\204\001\022)\n$ERROR_REASON_NAM" +
+      "ED_STATEMENT_UNKNOWN\020\205\001B6\n\014dev.usher.v1P" +
+      "\001Z$usher.dev/client-go/usher/v1;usherv1b" +
+      "\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,

@@ -77,38 +77,38 @@ public final class QueryServiceOuterClass extends com.google.protobuf.GeneratedF
       "r.v1.PrincipalH\000R\tprincipal\022\026\n\005token\030\002 \001" +
       "(\tH\000R\005tokenB\007\n\005scope\"V\n\tPrincipal\022\030\n\007sub" +
       "ject\030\001 \001(\tR\007subject\022/\n\006claims\030\002 \001(\0132\027.go" +
-      "ogle.protobuf.StructR\006claims\"\263\001\n\025RunScop" +
+      "ogle.protobuf.StructR\006claims\"\321\001\n\025RunScop" +
       "edQueryRequest\022%\n\005scope\030\001 \001(\0132\017.usher.v1" +
       ".ScopeR\005scope\022\020\n\003sql\030\002 \001(\tR\003sql\022/\n\nparam" +
       "eters\030\003 \003(\0132\017.usher.v1.ValueR\nparameters" +
       "\0220\n\007options\030\004 \001(\0132\026.usher.v1.QueryOption" +
-      "sR\007options\"\216\001\n\014QueryOptions\022\033\n\tread_only" +
-      "\030\001 \001(\010R\010readOnly\022F\n\021statement_timeout\030\002 " +
-      "\001(\0132\031.google.protobuf.DurationR\020statemen" +
-      "tTimeout\022\031\n\010max_rows\030\003 \001(\rR\007maxRows\"\357\001\n\026" +
-      "RunScopedQueryResponse\022*\n\007columns\030\001 \003(\0132" +
-      "\020.usher.v1.ColumnR\007columns\022(\n\004data\030\002 \003(\013" +
-      "2\024.usher.v1.ColumnDataR\004data\022\033\n\trow_coun" +
-      "t\030\003 \001(\rR\010rowCount\022\034\n\ttruncated\030\004 \001(\010R\ttr" +
-      "uncated\022\037\n\013command_tag\030\005 \001(\tR\ncommandTag" +
-      "\022#\n\raffected_rows\030\006 \001(\003R\014affectedRows\"6\n" +
-      "\rWhoAmIRequest\022%\n\005scope\030\001 \001(\0132\017.usher.v1" +
-      ".ScopeR\005scope\"\352\002\n\016WhoAmIResponse\022\022\n\004role" +
-      "\030\001 \001(\tR\004role\022\035\n\nlogin_role\030\002 \001(\tR\tloginR" +
-      "ole\022\034\n\007user_id\030\003 \001(\tH\000R\006userId\210\001\001\022\035\n\007ses" +
-      "sion\030\004 \001(\tH\001R\007session\210\001\001\022!\n\014backend_kind" +
-      "\030\005 \001(\tR\013backendKind\0228\n\nclaims_age\030\006 \001(\0132" +
-      "\031.google.protobuf.DurationR\tclaimsAge\0220\n" +
-      "\024row_security_applies\030\007 \001(\010R\022rowSecurity" +
-      "Applies\022\032\n\010database\030\010 \001(\tR\010database\022%\n\016s" +
-      "erver_version\030\t \001(\rR\rserverVersionB\n\n\010_u" +
-      "ser_idB\n\n\010_session2\240\001\n\014QueryService\022S\n\016R" +
-      "unScopedQuery\022\037.usher.v1.RunScopedQueryR" +
-      "equest\032 .usher.v1.RunScopedQueryResponse" +
-      "\022;\n\006WhoAmI\022\027.usher.v1.WhoAmIRequest\032\030.us" +
-      "her.v1.WhoAmIResponseB6\n\014dev.usher.v1P\001Z" +
-      "$usher.dev/client-go/usher/v1;usherv1b\006p" +
-      "roto3"
+      "sR\007options\022\034\n\tstatement\030\005 \001(\tR\tstatement" +
+      "\"\216\001\n\014QueryOptions\022\033\n\tread_only\030\001 \001(\010R\010re" +
+      "adOnly\022F\n\021statement_timeout\030\002 \001(\0132\031.goog" +
+      "le.protobuf.DurationR\020statementTimeout\022\031" +
+      "\n\010max_rows\030\003 \001(\rR\007maxRows\"\357\001\n\026RunScopedQ" +
+      "ueryResponse\022*\n\007columns\030\001 \003(\0132\020.usher.v1" +
+      ".ColumnR\007columns\022(\n\004data\030\002 \003(\0132\024.usher.v" +
+      "1.ColumnDataR\004data\022\033\n\trow_count\030\003 \001(\rR\010r" +
+      "owCount\022\034\n\ttruncated\030\004 \001(\010R\ttruncated\022\037\n" +
+      "\013command_tag\030\005 \001(\tR\ncommandTag\022#\n\raffect" +
+      "ed_rows\030\006 \001(\003R\014affectedRows\"6\n\rWhoAmIReq" +
+      "uest\022%\n\005scope\030\001 \001(\0132\017.usher.v1.ScopeR\005sc" +
+      "ope\"\352\002\n\016WhoAmIResponse\022\022\n\004role\030\001 \001(\tR\004ro" +
+      "le\022\035\n\nlogin_role\030\002 \001(\tR\tloginRole\022\034\n\007use" +
+      "r_id\030\003 \001(\tH\000R\006userId\210\001\001\022\035\n\007session\030\004 \001(\t" +
+      "H\001R\007session\210\001\001\022!\n\014backend_kind\030\005 \001(\tR\013ba" +
+      "ckendKind\0228\n\nclaims_age\030\006 \001(\0132\031.google.p" +
+      "rotobuf.DurationR\tclaimsAge\0220\n\024row_secur" +
+      "ity_applies\030\007 \001(\010R\022rowSecurityApplies\022\032\n" +
+      "\010database\030\010 \001(\tR\010database\022%\n\016server_vers" +
+      "ion\030\t \001(\rR\rserverVersionB\n\n\010_user_idB\n\n\010" +
+      "_session2\240\001\n\014QueryService\022S\n\016RunScopedQu" +
+      "ery\022\037.usher.v1.RunScopedQueryRequest\032 .u" +
+      "sher.v1.RunScopedQueryResponse\022;\n\006WhoAmI" +
+      "\022\027.usher.v1.WhoAmIRequest\032\030.usher.v1.Who" +
+      "AmIResponseB6\n\014dev.usher.v1P\001Z$usher.dev" +
+      "/client-go/usher/v1;usherv1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -134,7 +134,7 @@ public final class QueryServiceOuterClass extends com.google.protobuf.GeneratedF
     internal_static_usher_v1_RunScopedQueryRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_usher_v1_RunScopedQueryRequest_descriptor,
-        new java.lang.String[] { "Scope", "Sql", "Parameters", "Options", });
+        new java.lang.String[] { "Scope", "Sql", "Parameters", "Options", "Statement", });
     internal_static_usher_v1_QueryOptions_descriptor =
       getDescriptor().getMessageType(3);
     internal_static_usher_v1_QueryOptions_fieldAccessorTable = new

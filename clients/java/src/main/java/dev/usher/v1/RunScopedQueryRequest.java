@@ -34,6 +34,7 @@ private static final long serialVersionUID = 0L;
   private RunScopedQueryRequest() {
     sql_ = "";
     parameters_ = java.util.Collections.emptyList();
+    statement_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -98,7 +99,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object sql_ = "";
   /**
    * <pre>
-   * One SQL statement, with $1, $2, ... where parameters stand.
+   * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
    * </pre>
    *
    * <code>string sql = 2 [json_name = "sql"];</code>
@@ -119,7 +120,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * One SQL statement, with $1, $2, ... where parameters stand.
+   * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
    * </pre>
    *
    * <code>string sql = 2 [json_name = "sql"];</code>
@@ -239,6 +240,53 @@ private static final long serialVersionUID = 0L;
     return options_ == null ? dev.usher.v1.QueryOptions.getDefaultInstance() : options_;
   }
 
+  public static final int STATEMENT_FIELD_NUMBER = 5;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object statement_ = "";
+  /**
+   * <pre>
+   * The name of a statement that the server holds, instead of `sql`.
+   * </pre>
+   *
+   * <code>string statement = 5 [json_name = "statement"];</code>
+   * @return The statement.
+   */
+  @java.lang.Override
+  public java.lang.String getStatement() {
+    java.lang.Object ref = statement_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      statement_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * The name of a statement that the server holds, instead of `sql`.
+   * </pre>
+   *
+   * <code>string statement = 5 [json_name = "statement"];</code>
+   * @return The bytes for statement.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getStatementBytes() {
+    java.lang.Object ref = statement_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      statement_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -265,6 +313,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(4, getOptions());
     }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(statement_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 5, statement_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -288,6 +339,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(4, getOptions());
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(statement_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(5, statement_);
     }
     return size;
   }
@@ -327,6 +381,8 @@ private static final long serialVersionUID = 0L;
       if (!getOptions()
           .equals(other.getOptions())) return false;
     }
+    if (!getStatement()
+        .equals(other.getStatement())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -352,6 +408,8 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + OPTIONS_FIELD_NUMBER;
       hash = (53 * hash) + getOptions().hashCode();
     }
+    hash = (37 * hash) + STATEMENT_FIELD_NUMBER;
+    hash = (53 * hash) + getStatement().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -513,6 +571,7 @@ private static final long serialVersionUID = 0L;
         optionsBuilder_.dispose();
         optionsBuilder_ = null;
       }
+      statement_ = "";
       return this;
     }
 
@@ -575,6 +634,9 @@ private static final long serialVersionUID = 0L;
             : optionsBuilder_.build();
         to_bitField0_ |= 0x00000002;
       }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.statement_ = statement_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -626,6 +688,11 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasOptions()) {
         mergeOptions(other.getOptions());
+      }
+      if (!other.getStatement().isEmpty()) {
+        statement_ = other.statement_;
+        bitField0_ |= 0x00000010;
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -683,6 +750,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 34
+            case 42: {
+              statement_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 42
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -858,7 +930,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object sql_ = "";
     /**
      * <pre>
-     * One SQL statement, with $1, $2, ... where parameters stand.
+     * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
      * </pre>
      *
      * <code>string sql = 2 [json_name = "sql"];</code>
@@ -878,7 +950,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One SQL statement, with $1, $2, ... where parameters stand.
+     * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
      * </pre>
      *
      * <code>string sql = 2 [json_name = "sql"];</code>
@@ -899,7 +971,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One SQL statement, with $1, $2, ... where parameters stand.
+     * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
      * </pre>
      *
      * <code>string sql = 2 [json_name = "sql"];</code>
@@ -916,7 +988,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One SQL statement, with $1, $2, ... where parameters stand.
+     * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
      * </pre>
      *
      * <code>string sql = 2 [json_name = "sql"];</code>
@@ -930,7 +1002,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * One SQL statement, with $1, $2, ... where parameters stand.
+     * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
      * </pre>
      *
      * <code>string sql = 2 [json_name = "sql"];</code>
@@ -1406,6 +1478,98 @@ private static final long serialVersionUID = 0L;
         options_ = null;
       }
       return optionsBuilder_;
+    }
+
+    private java.lang.Object statement_ = "";
+    /**
+     * <pre>
+     * The name of a statement that the server holds, instead of `sql`.
+     * </pre>
+     *
+     * <code>string statement = 5 [json_name = "statement"];</code>
+     * @return The statement.
+     */
+    public java.lang.String getStatement() {
+      java.lang.Object ref = statement_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        statement_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The name of a statement that the server holds, instead of `sql`.
+     * </pre>
+     *
+     * <code>string statement = 5 [json_name = "statement"];</code>
+     * @return The bytes for statement.
+     */
+    public com.google.protobuf.ByteString
+        getStatementBytes() {
+      java.lang.Object ref = statement_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        statement_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The name of a statement that the server holds, instead of `sql`.
+     * </pre>
+     *
+     * <code>string statement = 5 [json_name = "statement"];</code>
+     * @param value The statement to set.
+     * @return This builder for chaining.
+     */
+    public Builder setStatement(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      statement_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The name of a statement that the server holds, instead of `sql`.
+     * </pre>
+     *
+     * <code>string statement = 5 [json_name = "statement"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearStatement() {
+      statement_ = getDefaultInstance().getStatement();
+      bitField0_ = (bitField0_ & ~0x00000010);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The name of a statement that the server holds, instead of `sql`.
+     * </pre>
+     *
+     * <code>string statement = 5 [json_name = "statement"];</code>
+     * @param value The bytes for statement to set.
+     * @return This builder for chaining.
+     */
+    public Builder setStatementBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      statement_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:usher.v1.RunScopedQueryRequest)

@@ -39,7 +39,7 @@ public interface RunScopedQueryRequestOrBuilder extends
 
   /**
    * <pre>
-   * One SQL statement, with $1, $2, ... where parameters stand.
+   * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
    * </pre>
    *
    * <code>string sql = 2 [json_name = "sql"];</code>
@@ -48,7 +48,7 @@ public interface RunScopedQueryRequestOrBuilder extends
   java.lang.String getSql();
   /**
    * <pre>
-   * One SQL statement, with $1, $2, ... where parameters stand.
+   * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
    * </pre>
    *
    * <code>string sql = 2 [json_name = "sql"];</code>
@@ -127,4 +127,24 @@ public interface RunScopedQueryRequestOrBuilder extends
    * <code>.usher.v1.QueryOptions options = 4 [json_name = "options"];</code>
    */
   dev.usher.v1.QueryOptionsOrBuilder getOptionsOrBuilder();
+
+  /**
+   * <pre>
+   * The name of a statement that the server holds, instead of `sql`.
+   * </pre>
+   *
+   * <code>string statement = 5 [json_name = "statement"];</code>
+   * @return The statement.
+   */
+  java.lang.String getStatement();
+  /**
+   * <pre>
+   * The name of a statement that the server holds, instead of `sql`.
+   * </pre>
+   *
+   * <code>string statement = 5 [json_name = "statement"];</code>
+   * @return The bytes for statement.
+   */
+  com.google.protobuf.ByteString
+      getStatementBytes();
 }

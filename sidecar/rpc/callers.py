@@ -1,0 +1,126 @@
+"""Who makes a call: the proofs that its connection and its metadata carry, tried in the order of preference.
+
+A proof that was offered and does not hold refuses the call; a weaker one is never taken in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+import grpc.aio
+
+from sidecar.core.callers import ANONYMOUS, Caller, Directory, Proof, unproven
+from sidecar.core.errors import UsherError
+from sidecar.core.events import CallerRefused, Observer
+from sidecar.rpc.access import Listener
+from sidecar.rpc.peer_relay import PeerCredentials, PeerRelay
+from sidecar.rpc.tls import Tls
+
+LOCAL_ADMIN: Final = replace(ANONYMOUS, admin=True)
+"""Whoever reaches the admin socket while no callers are configured: it is for this user alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a call brings that may prove who makes it."""
+
+    certificate: bytes | None = None
+    """The client's leaf certificate in PEM, whose chain TLS has verified."""
+    process: PeerCredentials | None = None
+    authorization: tuple[str | bytes, ...] = ()
+    """Every value of the metadata key `authorization`."""
+
+
+class Authenticator(Protocol):
+    """One way to prove who calls."""
+
+    async def authenticate(self, facts: Facts, directory: Directory) -> Caller | None:
+        """The caller; None when this proof is not offered. Raises UsherError for one that does not hold."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """An address that callers come through.
+
+    `tls` is for TCP, `relay` for a Unix socket; both bring proofs. `takes_anonymous` is false where other
+    machines come in, unless the operator allows it by name; `for_admin` is true for the admin Unix socket.
+    """
+
+    tls: Tls | None = None
+    relay: PeerRelay | None = None
+    takes_anonymous: bool = True
+    for_admin: bool = False
+
+    def facts(self, context: grpc.aio.ServicerContext[Any, Any]) -> Facts:
+        """What the call brings. Raises UsherError for a connection that came past the relay."""
+        certificate: bytes | None = None
+        process: PeerCredentials | None = None
+        if self.relay is not None:
+            process = self.relay.credentials(context.peer())
+            if process is None:
+                raise unproven("the connection did not come through the socket", Proof.UNIX)
+        elif self.tls is not None:
+            certificate = next(iter(context.auth_context().get("x509_pem_cert", ())), None)
+        authorization = tuple(
+            value for key, value in context.invocation_metadata() or () if key == "authorization"
+        )
+        return Facts(certificate=certificate, process=process, authorization=authorization)
+
+
+OPEN_DOOR: Final = Door()
+"""A local address without proofs of the connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Configured:
+    directory: Directory
+    anonymous: bool
+
+
+class Callers:
+    """Finds the caller of every call. Without configured callers everyone is anonymous."""
+
+    def __init__(
+        self, doors: Mapping[Listener, Door], authenticators: Sequence[Authenticator], observer: Observer
+    ) -> None:
+        """`authenticators` stand in the order of preference."""
+        self._doors = doors
+        self._authenticators = tuple(authenticators)
+        self._observer = observer
+        self._configured: _Configured | None = None
+
+    def configure(self, directory: Directory, *, anonymous: bool) -> None:
+        """Puts these callers in force, whole; `anonymous`: those that offer no proof are taken as well."""
+        self._configured = _Configured(directory=directory, anonymous=anonymous)
+
+    async def identify(self, context: grpc.aio.ServicerContext[Any, Any], listener: Listener) -> Caller:
+        """Who makes the call. Raises UsherError CALLER_UNAUTHENTICATED."""
+        door, configured = self._doors[listener], self._configured
+        if configured is None:
+            return LOCAL_ADMIN if door.for_admin else ANONYMOUS
+        try:
+            facts = door.facts(context)
+            for authenticator in self._authenticators:
+                caller = await authenticator.authenticate(facts, configured.directory)
+                if caller is not None:
+                    return caller
+            if configured.anonymous and door.takes_anonymous:
+                return ANONYMOUS
+            raise unproven(_how_to_prove(facts, configured.directory), Proof.ANONYMOUS)
+        except UsherError as error:
+            self._observer(CallerRefused(proof=error.metadata["proof"], detail=error.message))
+            raise
+
+
+def _how_to_prove(facts: Facts, directory: Directory) -> str:
+    """What a caller reads that offered nothing."""
+    text = "callers are configured, and this call proves none"
+    if facts.process is not None and Proof.UNIX in directory.provable:
+        text += f": uid {facts.process.uid} and gid {facts.process.gid} are no caller's"
+    return (
+        f"{text}; send a client certificate, or a bearer key or service-account token as `authorization: "
+        "Bearer ...`, as this sidecar's policy names it"
+    )
