@@ -14,7 +14,7 @@ from usher.v1 import error_reason_pb2, key_service_pb2, query_service_pb2, token
 
 from sidecar import __version__
 from sidecar.cli.main import parser
-from sidecar.config import Config
+from sidecar.config import DECLARED, Config
 from sidecar.core.errors import Reason
 from sidecar.core.values import Kind
 from sidecar.rpc.access import ACCESS
@@ -97,6 +97,13 @@ def test_every_setting_is_documented_with_its_default() -> None:
     text = (ROOT / "docs/settings.md").read_text()
     for field in dataclasses.fields(Config):
         assert f"| `{field.name}` |" in text, field.name
+
+
+def test_every_setting_that_weakens_safety_is_listed_with_what_follows() -> None:
+    text = (ROOT / "docs/settings.md").read_text()
+    table = text.partition("## What weakens safety")[2].partition("\n## ")[0]
+    weakening = [name for name, declared in DECLARED.items() if declared.weakens]
+    assert [name for name in weakening if f"| `{name}` |" not in table] == []
 
 
 def test_every_command_is_documented() -> None:

@@ -126,7 +126,7 @@ def _version(chosen: argparse.Namespace) -> int:
 def _uninstall(chosen: argparse.Namespace) -> int:
     for step in asyncio.run(_with_connection(chosen, installer.uninstall)):
         print(f"removed step {step.version}: {step.name}")
-    print("removed; the roles authenticated and anonymous stay")
+    print("removed: nothing signs or checks claims now; logins and roles stay, other databases may use them")
     return 0
 
 
