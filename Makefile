@@ -23,7 +23,8 @@ setup: $(STAMP) ## Make the virtual environment from the lock
 $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "usher needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
 	@echo "usher: setting up $(VENV) (about half a minute, once)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) \
+	  || { rm -rf $(VENV); echo "usher: no virtual environment could be made; on Debian: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/lock/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $(STAMP)
@@ -38,9 +39,6 @@ system: $(STAMP) ## Run only the tests on real processes
 	@$(BIN)/python -m pytest tests/system $(ARGS)
 
 attacks: $(STAMP) ## Run the attacks alone, on every PostgreSQL that is here; ends with a table of all cases
-	@$(BIN)/python -m pytest tests/attacks -q $(ARGS)
-
-attacks: $(STAMP) ## Run the attack corpus alone, and show what fell to which attack
 	@$(BIN)/python -m pytest tests/attacks -q $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and the order of imports

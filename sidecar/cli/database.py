@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -96,9 +97,10 @@ async def _install_on(connection: Any, chosen: argparse.Namespace) -> int:
     url = urlsplit(chosen.database_url)
     host = url.netloc.rpartition("@")[2]
     print("\nThe sidecar's settings; the secrets are shown this once:\n")
-    print(f"USHER_DATABASE_URL=postgresql://{prefix}:{password}@{host}{url.path}")
-    print(f"USHER_DATABASE_LOGINS={count}")
-    print(f"USHER_CLAIM_KEY={await installer.add_key(connection)}")
+    address = f"postgresql://{prefix}:{password}@{host}{url.path}"
+    print(f"export USHER_DATABASE_URL={shlex.quote(address)}")
+    print(f"export USHER_DATABASE_LOGINS={count}")
+    print(f"export USHER_CLAIM_KEY={await installer.add_key(connection)}")
     return 0
 
 

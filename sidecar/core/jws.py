@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import jwt
 
-from sidecar.core.claims import Json, to_json
+from sidecar.core.claims import REGISTERED, Json, custom_claims, to_json
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.keys import PublicKey, SigningKey
 
@@ -25,6 +25,9 @@ MAX_TOKEN_BYTES: Final = 16_384
 
 NOT_BEFORE_LEEWAY_SECONDS: Final = 30
 """A clock that is set back a little must not make a fresh token wait. `exp` has no leeway."""
+
+LATEST: Final = 253_402_300_799
+"""The last second of the year 9999, the latest that a Timestamp can tell."""
 
 # No `jwt.decode`: it reads the wall clock. PyJWS checks signatures alone.
 _JWS: Final = jwt.PyJWS(algorithms=["ES256", "RS256"])
@@ -98,6 +101,7 @@ def _verify(compact: str, find_key: FindKey, now: float, issuer: str, audience: 
     if not isinstance(claims, dict):
         raise _malformed()
     _check_registered(claims, now, issuer, audience)
+    _check_plain(claims)
     return VerifiedToken(
         claims=claims,
         subject=claims["sub"],
@@ -156,6 +160,20 @@ def _check_registered(claims: Mapping[str, Any], now: float, issuer: str, audien
         raise _refused(Reason.TOKEN_NOT_YET_VALID, "the token is not valid yet; compare the clocks")
     if audience is not None and audience not in _audiences(claims.get("aud")):
         raise _refused(Reason.TOKEN_AUDIENCE_MISMATCH, "the token is not meant for the audience asked for")
+
+
+def _check_plain(claims: Mapping[str, Any]) -> None:
+    """Refuses what this issuer never signs, and what later steps could not write down.
+
+    That is numbers that are not exact, text that is no Unicode, deep nesting and times past the year 9999.
+    """
+    try:
+        custom_claims({name: value for name, value in claims.items() if name not in REGISTERED})
+        json.dumps(claims, ensure_ascii=False).encode()
+    except (UsherError, ValueError, RecursionError):
+        raise _malformed() from None
+    if not all(0 <= claims[name] <= LATEST for name in ("iat", "nbf", "exp")):
+        raise _malformed()
 
 
 def _audiences(claim: Any) -> list[Any]:

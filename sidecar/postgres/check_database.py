@@ -49,6 +49,9 @@ SELECT
    WHERE c.relrowsecurity AND NOT c.relforcerowsecurity
      AND pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER')
    LIMIT 1) AS owned_by_login,
+  (SELECT s.nspname FROM pg_catalog.pg_namespace AS s
+   WHERE s.nspname !~ '^pg_' AND pg_catalog.has_schema_privilege(r.oid, s.oid, 'CREATE')
+   LIMIT 1) AS open_schema,
   coalesce(pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE'), false) AS usable
 FROM login
 LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = $1
@@ -96,6 +99,12 @@ def _of_database(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
         return (
             f"the role {role} owns the table {found['owned_by_role']}, so that no policy applies to it; "
             "give the table another owner, or ALTER TABLE ... FORCE ROW LEVEL SECURITY"
+        )
+    if found["open_schema"]:
+        schema = found["open_schema"]
+        return (
+            f"the role {role} may create tables in the schema {schema}, by which one user's rows could reach "
+            f"another; run `REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {role}`"
         )
     if not found["usable"]:
         return f"the role {role} may not use the schema auth; run `GRANT USAGE ON SCHEMA auth TO {role}`"

@@ -7,6 +7,7 @@ docs/adr/0006-signed-claims.md). Where pg_session_jwt is installed its own funct
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -50,6 +51,9 @@ _CONNECTION_ERRORS: Final = (
     asyncpg.InternalClientError,
     OSError,
 )
+
+_SLACK_SECONDS: Final = 0.1
+"""By so much the sidecar waits longer than Postgres' own timer, whose error comes without a cancellation."""
 
 _HAS_WRITTEN: Final = "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
 
@@ -126,9 +130,15 @@ class SignedClaimsBackend:
             # Begun and ended by hand: the pool rolls back whatever a failed block leaves.
             await self._enter(connection, scope, statement.timeout, read_only=statement.read_only)
             started = self._pool.clock.monotonic()
+            # Postgres begins its timer anew for each portion of rows, and a statement may switch it off.
+            whole = asyncio.timeout(statement.timeout + _SLACK_SECONDS)
             try:
-                result = await self._fetch(connection, statement)
+                async with whole:
+                    result = await self._fetch(connection, statement)
             except DRIVER_ERRORS as error:
+                if whole.expired():
+                    late = asyncpg.QueryCanceledError("cancelled by the sidecar")
+                    raise self._translated(late, timed_out=True) from None
                 ran = self._pool.clock.monotonic() - started
                 # Postgres starts its timer after ours; the tolerance is for clocks of unequal pace.
                 raise self._translated(error, timed_out=ran >= statement.timeout * 0.99) from None

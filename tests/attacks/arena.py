@@ -137,7 +137,7 @@ def arena(version: int, servers: Servers) -> Iterator[Arena]:
         settings = databases.make(servers, server) | {
             "pool_min_size": "1",
             "pool_max_size": "1",
-            "pool_acquire_timeout": "0.8s",
+            "pool_acquire_timeout": "0.5s",
             "statement_timeout": "10s",
             "log_level": "debug",
         }

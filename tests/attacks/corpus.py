@@ -28,6 +28,7 @@ CANARY: Final = "canaryglobex5d1f"
 CLAIMS: Final[Mapping[str, Mapping[str, str]]] = {
     "A": {"sub": "alice", "tenant_id": "acme"},
     "A_suspended": {"sub": "alice", "tenant_id": "acme", "suspended": "true"},
+    "A_boss": {"sub": "alice", "tenant_id": "acme", "role": "reports"},
     "B": {"sub": "bob", "tenant_id": "globex"},
 }
 

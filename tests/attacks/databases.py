@@ -43,6 +43,14 @@ ALTER ROLE naive RESET ALL; ALTER ROLE naive PASSWORD '{naive}';
 ALTER ROLE bare RESET ALL; ALTER ROLE bare PASSWORD '{bare}';
 REVOKE reports FROM authenticated;
 """
+_ROLES_STATE: Final = """
+SELECT concat(
+  (SELECT string_agg(concat(rolname, rolpassword, rolsuper), ' ' ORDER BY oid) FROM pg_authid),
+  (SELECT string_agg(concat(setdatabase, setrole, setconfig), ' ' ORDER BY setdatabase, setrole)
+   FROM pg_db_role_setting),
+  (SELECT string_agg(concat(roleid, ' ', member), ',' ORDER BY roleid, member) FROM pg_auth_members)
+)
+"""
 _STORED: Final = "SELECT rolpassword FROM pg_authid WHERE rolname = '{}'"
 _PREPARED: Final = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
 _VERIFIERS: Final = """
@@ -63,6 +71,7 @@ class Database:
         self._mend_roles = _MEND_ROLES.format(**stored)
         self._mend = (FOLDER / "reset.sql").read_text()
         self._verifiers = self.value(_VERIFIERS)
+        self._roles_state = self.value(_ROLES_STATE)
 
     def value(self, sql: str) -> Any:
         """The first value of a query."""
@@ -87,8 +96,9 @@ class Database:
         self.execute(self._mend)
 
     def mend_roles(self) -> None:
-        """Makes the roles of the careless as they were."""
-        self.execute(self._mend_roles)
+        """Makes the roles of the careless as they were, if an attack has changed one."""
+        if self.value(_ROLES_STATE) != self._roles_state:
+            self.execute(self._mend_roles)
 
     def close(self) -> None:
         self._run(self._connection.close())

@@ -68,7 +68,8 @@ def test_install_makes_logins_and_a_key_and_prints_a_sidecars_settings(
     monkeypatch.setenv("USHER_ADMIN_DATABASE_URL", fresh_database)
     done = usher("db", "install", "--logins", "2", "--login-prefix", "usher_cli")
     assert (done.code, done.err) == (0, "")
-    printed = dict(line.split("=", 1) for line in done.out.splitlines() if line.startswith("USHER_"))
+    lines = [line.removeprefix("export ") for line in done.out.splitlines() if line.startswith("export ")]
+    printed = dict(line.split("=", 1) for line in lines)
     assert printed["USHER_DATABASE_LOGINS"] == "2"
     assert printed["USHER_DATABASE_URL"].startswith("postgresql://usher_cli:")
     assert printed["USHER_DATABASE_URL"].endswith(fresh_database.rpartition("@")[2])

@@ -188,6 +188,31 @@ def test_claims_that_every_token_of_ours_has(changes: dict[str, Any]) -> None:
     assert refused(jws.sign(EC_KEY, payload(**changes))) is Reason.TOKEN_MALFORMED
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"a": 2**60},
+        {"a": "\ud800"},
+        {"a": {"\ud800": 1}},
+        {"a": "\0"},
+        {"\ud800": 1},
+        {"a": json.loads("[" * 20 + "]" * 20)},
+        {"exp": 253_402_300_800},
+        {"exp": 10**300},
+        {"iat": -1},
+        {"nbf": -(10**300)},
+        {"jti": "\udfff"},
+    ],
+)
+def test_signed_claims_that_could_not_be_written_down_again(changes: dict[str, Any]) -> None:
+    """No token of ours has them: IssueToken refuses them, so they tell of a key in other hands."""
+    content = json.dumps(payload(**changes)).encode()
+    compact = jwt.PyJWS(algorithms=["ES256"]).encode(
+        content, EC_KEY.private, "ES256", {"kid": EC_KEY.public.kid}
+    )
+    assert refused(compact) is Reason.TOKEN_MALFORMED
+
+
 def test_audience() -> None:
     one, many, none = (jws.sign(EC_KEY, payload(aud=aud)) for aud in ("a", ["a", "b"], ...))
     for compact in (one, many, none):

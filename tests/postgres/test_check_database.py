@@ -119,6 +119,11 @@ async def test_an_empty_database_is_unfit(fresh_database: str) -> None:
             "SELECT",
             "believes forged claims",
         ),
+        (
+            "GRANT CREATE ON SCHEMA public TO PUBLIC",
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+            "may create tables in the schema public",
+        ),
         ("ALTER FUNCTION usher.claims() RENAME TO whoever", "SELECT", "usher.claims() is missing"),
         ("REVOKE usher_login FROM usher_stranger", "SELECT", "no member of usher_login"),
         ("DELETE FROM usher.claim_key", "SELECT", "does not know claim_key"),

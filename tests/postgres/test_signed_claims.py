@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 import asyncpg
 import pytest
@@ -319,6 +320,22 @@ async def test_read_only_is_kept(backend: SignedClaimsBackend, admin: asyncpg.Co
 async def test_a_statement_ends_at_its_timeout(backend: SignedClaimsBackend) -> None:
     refused = await refusal(backend, ALICE, "select pg_sleep(60)", timeout=0.05)
     assert refused.reason is Reason.STATEMENT_TIMEOUT
+    assert rows(await query(backend, ALICE, "select 1")) == [(1,)]
+
+
+@pytest.mark.parametrize("setting", ["1h", "0"])
+async def test_a_statement_cannot_stretch_its_timeout_by_many_rows(
+    backend: SignedClaimsBackend, setting: str
+) -> None:
+    """Rows come in portions, and for each of them Postgres begins its timer anew, as it is set by then."""
+    stretched = (
+        f"select case when n = 1 then set_config('statement_timeout', '{setting}', true) end,"
+        " case when n = 300 then pg_sleep(60) end from generate_series(1, 400) n"
+    )
+    started = time.monotonic()
+    refused = await refusal(backend, ALICE, stretched, timeout=0.2)
+    assert refused.reason is Reason.STATEMENT_TIMEOUT
+    assert time.monotonic() - started < PATIENCE
     assert rows(await query(backend, ALICE, "select 1")) == [(1,)]
 
 
