@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -208,3 +209,22 @@ async def test_it_changes_nothing_and_leaves_nothing(owner: asyncpg.Connection) 
     await audit(owner)
     assert await owner.fetchval(settings) == before
     assert not owner.is_in_transaction()
+
+
+async def test_the_mistakes_that_the_attack_corpus_makes_use_of_are_found(
+    fresh_database_each_version: str,
+) -> None:
+    await prepare(fresh_database_each_version)
+    async with connected(fresh_database_each_version) as admin:
+        await admin.execute((Path(__file__).parent.parent / "attacks" / "schema.sql").read_text())
+        found = {(one.name, one.object) for one in await audit(admin) if "mistakes." in one.object}
+    assert found == {
+        ("function_definer", "mistakes.run(text)"),
+        ("function_immutable", "mistakes.tenant()"),
+        ("function_search_path", "mistakes.run(text)"),
+        ("relation_unprotected", "mistakes.copied"),
+        ("table_without_policy", "mistakes.parts"),
+        ("table_without_rls", "mistakes.parts_globex"),
+        ("table_without_rls", "mistakes.plain"),
+        ("view_of_owner", "mistakes.all_notes"),
+    }
