@@ -134,7 +134,8 @@ def _installed(owner: str) -> dict[str, str]:
     """Installs the product as an operator does; the settings that it tells to give to sidecars."""
     done = usher("db", "install", "--database-url", owner, "--logins", str(LOGINS), "--reset-password")
     assert done.returncode == 0, done.stderr
-    return {name.lower(): value for name, value in re.findall(r"^USHER_(\w+)=(.*)$", done.stdout, re.M)}
+    printed = re.findall(r"^export USHER_(\w+)=(.*)$", done.stdout, re.M)
+    return {name.lower(): value for name, value in printed}
 
 
 def _passwords(server: EmbeddedPostgres) -> dict[str, str]:
