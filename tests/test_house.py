@@ -14,10 +14,11 @@ from usher.v1 import error_reason_pb2, key_service_pb2, query_service_pb2, token
 
 from sidecar import __version__
 from sidecar.cli.main import parser
-from sidecar.config import Config
+from sidecar.config import DECLARED, Config
 from sidecar.core.errors import Reason
 from sidecar.core.policy import ADMIN_METHODS, METHODS
 from sidecar.core.values import Kind
+from sidecar.postgres.audit import checks
 from sidecar.rpc.access import ACCESS, Listener
 from sidecar.rpc.status import CODES
 
@@ -106,6 +107,19 @@ def test_every_setting_is_documented_with_its_default() -> None:
     text = (ROOT / "docs/settings.md").read_text()
     for field in dataclasses.fields(Config):
         assert f"| `{field.name}` |" in text, field.name
+
+
+def test_every_setting_that_weakens_safety_is_listed_with_what_follows() -> None:
+    text = (ROOT / "docs/settings.md").read_text()
+    table = text.partition("## What weakens safety")[2].partition("\n## ")[0]
+    weakening = [name for name, declared in DECLARED.items() if declared.weakens]
+    assert [name for name in weakening if f"| `{name}` |" not in table] == []
+
+
+def test_every_finding_of_the_database_check_is_documented_with_its_severity() -> None:
+    text = (ROOT / "docs/database-check.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.MULTILINE))
+    assert rows == {check.name: check.severity.value for check in checks()}
 
 
 def test_every_command_is_documented() -> None:

@@ -1,4 +1,4 @@
-"""`usher db`: install, look at and remove the SQL side."""
+"""`usher db`: install, look at, check and remove the SQL side."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shlex
 from typing import Any
 from urllib.parse import urlsplit
 
+from sidecar.cli import database_check
 from sidecar.cli.remote import Failed
 from sidecar.core.errors import SettingsError
 from sidecar.postgres import installer
@@ -17,7 +18,7 @@ from sidecar.postgres.logins import check_prefix, login_name
 
 def add_to(verbs: Any) -> None:
     """Adds the verb."""
-    parser = verbs.add_parser("db", help="install, look at or remove the SQL side of a database")
+    parser = verbs.add_parser("db", help="install, look at, check or remove the SQL side of a database")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     install = actions.add_parser(
@@ -44,8 +45,13 @@ def add_to(verbs: Any) -> None:
     version.set_defaults(run=_version)
     uninstall = actions.add_parser("uninstall", help="remove what install made, but for the roles")
     uninstall.set_defaults(run=_uninstall)
+    check = actions.add_parser(
+        "check", help="look for all that would break what Usher promises; change nothing"
+    )
+    check.set_defaults(run=_check)
+    database_check.add_to(check)
     keys = _add_keys_to(actions)
-    for action in (install, version, uninstall, *keys):
+    for action in (install, version, uninstall, check, *keys):
         action.add_argument(
             "--database-url",
             default=os.environ.get("USHER_ADMIN_DATABASE_URL", ""),
@@ -118,6 +124,13 @@ def _remove_key(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _check(chosen: argparse.Namespace) -> int:
+    database_check.validate(chosen)
+    return int(
+        asyncio.run(_with_connection(chosen, lambda connection: database_check.check(connection, chosen)))
+    )
+
+
 def _version(chosen: argparse.Namespace) -> int:
     newest = installer.scripts()[-1].version
     version = asyncio.run(_with_connection(chosen, installer.installed_version))
@@ -128,7 +141,7 @@ def _version(chosen: argparse.Namespace) -> int:
 def _uninstall(chosen: argparse.Namespace) -> int:
     for step in asyncio.run(_with_connection(chosen, installer.uninstall)):
         print(f"removed step {step.version}: {step.name}")
-    print("removed; the roles authenticated and anonymous stay")
+    print("removed: nothing signs or checks claims now; logins and roles stay, other databases may use them")
     return 0
 
 

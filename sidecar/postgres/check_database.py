@@ -58,6 +58,10 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = $1
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'auth'
 """
 
+_FORGE: Final = """
+SELECT pg_catalog.set_config('request.jwt.claims', '{}', true), pg_catalog.set_config('role', $1, true)
+"""
+
 
 async def check_database(
     connection: asyncpg.Connection[Any], settings: ClaimSettings, key: ClaimKey
@@ -70,7 +74,10 @@ async def check_database(
         found = await connection.fetchrow(_CHECK, settings.role)
     assert found is not None  # its first table has one row
     trouble = _of_database(found, settings) or _of_login(found, settings)
-    return trouble or await _of_key(connection, settings.role, key)
+    trouble = trouble or await _of_key(connection, settings.role, key)
+    if trouble is None and not settings.unsigned_claims:
+        trouble = await _of_forgery(connection, settings.role)
+    return trouble
 
 
 def _of_database(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
@@ -125,6 +132,21 @@ def _of_login(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
             "statements; run `usher db install --logins ...`, or set shared_login to accept it"
         )
     return None
+
+
+async def _of_forgery(connection: asyncpg.Connection[Any], role: str) -> str | None:
+    """Tries a forgery: whoever may replace auth.session() can make it believe anything again."""
+    await connection.execute("BEGIN READ ONLY")
+    try:
+        await connection.fetchrow(_FORGE, role)
+        await connection.fetchrow("SELECT auth.session()")
+    except asyncpg.PostgresError as error:
+        if getattr(error, "sqlstate", "") != TAMPERED:
+            raise
+        return None
+    finally:
+        await connection.execute("ROLLBACK")
+    return "auth.session() believes forged claims; run the SQL of `usher db install --print` to restore it"
 
 
 async def _of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import replace
 
 import grpc
 import pytest
 from usher.v1 import query_service_pb2, token_service_pb2
 
 from sidecar.core import keyring
-from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm, SigningKey, generate
 from sidecar.core.signer import Signer
 from sidecar.rpc.access import Listener
 from sidecar.rpc.server import RpcListener
 from tests.attacks.tokens import signatures, signed, vectors
 from tests.attacks.tokens.vectors import Vector
-from tests.fakes import START, FakeClock, Recorder
+from tests.fakes import START
 from tests.processes import Process, running
-from tests.rpc.running import ISSUER, MIB, RUN, VERIFY, Parts, Refused, Running, ScriptedBackend, new_handlers
+from tests.rpc.running import (
+    ISSUER,
+    MIB,
+    RUN,
+    VERIFY,
+    Refused,
+    Running,
+    insecure_channel,
+    new_handlers,
+    new_parts,
+)
 from tests.system.clients import DEADLINE, connected, refusal, with_token
 
 TTL = 300
@@ -48,20 +58,14 @@ def keys(request: pytest.FixtureRequest) -> list[SigningKey]:
 @pytest.fixture
 async def there(keys: list[SigningKey]) -> AsyncIterator[Running]:
     """The services with these keys, on a real socket."""
-    clock, seen, rotation = FakeClock(), Recorder(), RotationSettings()
-    ring, _ = keyring.begin(keys[0], keys[1], clock.now())
-    parts = Parts(
-        backend=ScriptedBackend(),
-        clock=clock,
-        seen=seen,
-        signer=Signer(ring, rotation, ISSUER, clock, seen),
-        rotation=rotation,
-    )
+    made = new_parts()
+    ring, _ = keyring.begin(keys[0], keys[1], made.clock.now())
+    parts = replace(made, signer=Signer(ring, made.rotation, ISSUER, made.clock, made.seen))
     calls, every = new_handlers(parts)
     listener = RpcListener(Listener.DATA, "127.0.0.1:0", every, max_message_bytes=4 * MIB, reflection=False)
     await listener.start()
     try:
-        served = Running(listener, calls, parts)
+        served = Running(listener, calls, parts, insecure_channel)
         try:
             yield served
         finally:

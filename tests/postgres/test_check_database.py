@@ -58,6 +58,16 @@ async def test_logins_of_the_installer_are_nobodys_but_their_sessions(own_place:
     assert await verdict(dsn, shared_login=False) is None
 
 
+async def test_the_login_itself_needs_nothing_in_the_schema_auth(own_place: Place) -> None:
+    async with connected(own_place.admin) as admin:
+        await admin.execute(
+            "REVOKE USAGE ON SCHEMA auth FROM PUBLIC; GRANT USAGE ON SCHEMA auth TO authenticated"
+        )
+        await make_login(admin, "usher_lean", "NOINHERIT")
+        await admin.execute("GRANT authenticated, usher_login TO usher_lean")
+        assert await verdict(as_role(own_place.admin, "usher_lean")) is None
+
+
 async def test_a_superuser_is_refused_unless_that_is_accepted(place: Place) -> None:
     assert "superuser" in (await verdict(place.admin) or "")
     assert await verdict(place.admin, allow_privileged_login=True) is None
@@ -102,6 +112,12 @@ async def test_an_empty_database_is_unfit(fresh_database: str) -> None:
             "ALTER TABLE users OWNER TO usher_stranger",
             "ALTER TABLE users OWNER TO CURRENT_USER",
             "the login owns the table public.users",
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION auth.session() RETURNS jsonb LANGUAGE sql STABLE"
+            " AS $$SELECT current_setting('request.jwt.claims')::jsonb$$",
+            "SELECT",
+            "believes forged claims",
         ),
         (
             "GRANT CREATE ON SCHEMA public TO PUBLIC",

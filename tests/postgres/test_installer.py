@@ -13,6 +13,7 @@ import pytest
 
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.postgres import installer
+from sidecar.postgres.audit import Severity, audit
 from sidecar.postgres.check_database import check_database
 from tests.postgres.scoped import (
     ALICE,
@@ -97,6 +98,8 @@ async def test_an_owner_with_createrole_can_install(fresh_database_each_version:
             assert len(await installer.install(owner, "usher_app")) == 2
             assert await installer.install(owner, "usher_app") == []
             await make_key(owner, fresh_database_each_version)
+            # The owner is nobody special to Usher's promises, and can check them.
+            assert [one for one in await audit(owner) if one.severity is Severity.ERROR] == []
             await owner.execute("CREATE SCHEMA app; SET search_path = app")
             await owner.execute(installer.demo_script())
             await owner.execute("GRANT USAGE ON SCHEMA app TO authenticated")

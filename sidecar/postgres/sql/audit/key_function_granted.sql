@@ -1,0 +1,11 @@
+-- error: All functions of the schema usher but claims() are the owner's alone.
+SELECT p.oid::regprocedure::text AS object,
+       string_agg(DISTINCT format('REVOKE ALL ON FUNCTION %s FROM %s;', p.oid::regprocedure,
+                                  CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END), E'\n')
+         AS fix
+FROM pg_proc AS p
+CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+WHERE p.pronamespace = 'usher'::regnamespace AND p.oid <> 'usher.claims()'::regprocedure
+  AND a.grantee <> p.proowner
+GROUP BY p.oid
