@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidecar.app.backends import BackendParts, build_backend
 from sidecar.app.callers import CallerParts, build_callers
 from sidecar.app.policy_reload import PolicyReloader
 from sidecar.config import Config, load_statements
@@ -21,10 +22,6 @@ from sidecar.core.queries import ScopedQueries
 from sidecar.core.rotation import Rotator, first_ring
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
-from sidecar.postgres.check_database import check_database
-from sidecar.postgres.claim_key import ClaimKey
-from sidecar.postgres.pool import Pool
-from sidecar.postgres.signed_claims import SignedClaimsBackend
 from sidecar.rpc.access import ACCESS, Listener
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.key_service import KeyService
@@ -47,7 +44,7 @@ class Parts:
     authorizer: Authorizer
     policy_reloader: PolicyReloader | None
     rotator: Rotator
-    pool: Pool
+    database: BackendParts
     health: Health
     observer: Observer
     rpc: RpcListener
@@ -84,24 +81,17 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     rotation = config.rotation_settings
     signer = Signer(await first_ring(rotation, clock, observe), rotation, config.issuer_url, clock, observe)
     rotator = Rotator(signer, rotation, clock, observe)
-    key = ClaimKey.parse(config.claim_key)
-    pool = Pool(
-        config.pool_settings,
-        functools.partial(check_database, settings=config.claim_settings, key=key),
-        clock,
-        observe,
-    )
-    troubles: dict[str, Trouble] = {"keys": signer.trouble, "database": lambda: pool.trouble}
+    database = build_backend(config, clock, observe)
+    troubles: dict[str, Trouble] = {"keys": signer.trouble, "database": database.trouble}
     if callers.keys is not None:
         troubles["caller_keys"] = callers.keys.trouble
     health = Health(troubles, clock)
     wake.append(health.wake)
     metrics.watch_keys(signer, rotation)
-    metrics.watch_pool(lambda: (pool.state.size, pool.state.in_use, pool.state.waiting))
+    metrics.watch_pool(database.connections)
 
     issuer = Issuer(signer, config.issuer_settings, clock)
-    backend = SignedClaimsBackend(pool, config.claim_settings, key, config.pool_settings.pooling)
-    queries = ScopedQueries(backend, config.query_settings, clock, observe, catalog)
+    queries = ScopedQueries(database.backend, config.query_settings, clock, observe, catalog)
     calls = CallFactory(
         clock,
         observe,
@@ -129,7 +119,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
         authorizer=authorizer,
         policy_reloader=reloader,
         rotator=rotator,
-        pool=pool,
+        database=database,
         health=health,
         observer=observe,
         rpc=rpc(Listener.DATA, config.grpc_address, door=callers.doors[Listener.DATA]),

@@ -47,12 +47,12 @@ async def serve(
     """
     parts = await build(config, clock, reload or asyncio.Event())
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(parts.pool.close, config.drain_grace)
+        stack.push_async_callback(parts.database.close, config.drain_grace)
         addresses = await _listen(parts, config, stack)
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(parts.rotator.run(), name="rotation"),
-                tasks.create_task(parts.pool.run(), name="pool"),
+                tasks.create_task(parts.database.run(), name="database"),
                 tasks.create_task(parts.health.watch(lambda checks: _publish(parts, checks)), name="health"),
             ]
             if parts.policy_reloader is not None:
