@@ -68,13 +68,15 @@ MISTAKES = (
     ),
     Mistake(
         "function_backslash",
-        r"CREATE FUNCTION digits(t text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RETURN t ~ '^\d+$'; END$$",
+        r"CREATE FUNCTION digits(t text) RETURNS boolean LANGUAGE plpgsql"
+        r" AS $$BEGIN RETURN t ~ '^\d+$'; END$$",
         "public.digits(text)",
     ),
     Mistake(
         "function_backslash",
         r"CREATE FUNCTION trigger_digits() RETURNS trigger LANGUAGE plpgsql AS"
-        r" $$BEGIN NEW.x := E'\n' || '\'; RETURN NEW; END$$; REVOKE ALL ON FUNCTION trigger_digits() FROM PUBLIC",
+        r" $$BEGIN NEW.x := E'\n' || '\'; RETURN NEW; END$$;"
+        "REVOKE ALL ON FUNCTION trigger_digits() FROM PUBLIC",
         "public.trigger_digits()",
     ),
     Mistake(
