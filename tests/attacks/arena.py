@@ -86,7 +86,7 @@ class Arena:
         return side
 
     def _falls_each_time(self, name: str, attack: Attack) -> bool:
-        """As _falls. What is told by time alone must be seen again and again: the machine may be slow once."""
+        """As _falls. What is told by time alone must be seen each time: the machine may be slow once."""
         times = SEEN_TIMES if "slower_than" in attack.success else 1
         return all(self._falls(name, attack) for _ in range(times))
 

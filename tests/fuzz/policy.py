@@ -189,7 +189,7 @@ def _asks(rules: Rules) -> Iterator[Ask]:
     subjects = ["".join(pattern.parts) for pattern in rules.subjects[:2]]
     audience = ["".join(pattern.parts) for pattern in rules.audiences[:1]]
     for subject in (SENT, *subjects):
-        for claims in (fitting, dict.fromkeys(rules.claims, [SENT]), fitting | {"other": SENT}):
+        for claims in (fitting, {key: [SENT] for key in rules.claims}, fitting | {"other": SENT}):
             for audiences in (None, (SENT, *audience), tuple(audience)):
                 user = Principal(subject=subject, claims=claims, audiences=audiences, signed=bool(audiences))
                 yield Ask(method="IssueToken", principal=user, ttl=1 if claims is fitting else 1e9)
