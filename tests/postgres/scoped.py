@@ -16,7 +16,7 @@ from sidecar.core.clock import Clock, SystemClock
 from sidecar.core.errors import UsherError
 from sidecar.core.events import Event
 from sidecar.core.issuer import Scope
-from sidecar.core.queries import Statement
+from sidecar.core.queries import Backend, Statement
 from sidecar.core.sql import leading_keyword
 from sidecar.core.values import NULL, Kind, Parameter, ResultSet
 from sidecar.postgres import installer
@@ -115,15 +115,21 @@ def statement(
     timeout: float = 30.0,
     max_rows: int = 1000,
 ) -> Statement:
-    """A statement that passed core's checks, with text parameters."""
+    """A statement that passed core's checks; values that are no Parameter are sent as text."""
     return Statement(
         sql=sql,
         verb=leading_keyword(sql),
-        parameters=tuple(NULL if value is None else Parameter(Kind.TEXT, str(value)) for value in values),
+        parameters=tuple(_parameter(value) for value in values),
         read_only=read_only,
         timeout=timeout,
         max_rows=max_rows,
     )
+
+
+def _parameter(value: Any) -> Parameter:
+    if isinstance(value, Parameter):
+        return value
+    return NULL if value is None else Parameter(Kind.TEXT, str(value))
 
 
 def rows(result: ResultSet) -> list[tuple[Any, ...]]:
@@ -205,17 +211,13 @@ async def running_backend(dsn: str, **options: Any) -> AsyncIterator[SignedClaim
         yield SignedClaimsBackend(pool, settings, key_of(dsn))
 
 
-async def query(
-    backend: SignedClaimsBackend, who: Scope, sql: str, *values: Any, **options: Any
-) -> ResultSet:
+async def query(backend: Backend, who: Scope, sql: str, *values: Any, **options: Any) -> ResultSet:
     """The result of one scoped statement."""
     _, result = await backend.run(who, statement(sql, *values, **options), lambda result: None)
     return result
 
 
-async def refusal(
-    backend: SignedClaimsBackend, who: Scope, sql: str, *values: Any, **options: Any
-) -> UsherError:
+async def refusal(backend: Backend, who: Scope, sql: str, *values: Any, **options: Any) -> UsherError:
     """The error of one scoped statement, which shows none of the values that the tests send."""
     with pytest.raises(UsherError) as refused:
         await query(backend, who, sql, *values, **options)
