@@ -14,7 +14,7 @@ from tests.postgres.scoped import connected
 from tests.servers import Servers
 
 
-@pytest.fixture(scope="module", params=KINDS.values(), ids=lambda kind: kind.name)
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
 def stage(request: pytest.FixtureRequest, postgres_servers: Servers) -> Iterator[Stage]:
     """A database for all tests of a module: leave it as it was."""
     kind = request.param

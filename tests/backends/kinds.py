@@ -5,15 +5,17 @@ A new kind needs a way to set a database up, a way to open a backend on it, and 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sidecar.core.queries import Backend
-from sidecar.postgres.signed_claims import ClaimSettings
-from tests.postgres.scoped import PATIENCE, Place, running_backend, set_up
+from sidecar.postgres.scoped_backend import ClaimSettings, Identity
+from tests.postgres.scoped import PATIENCE, Place, connected, running_backend, set_up
 from tests.servers import Servers
+from tests.session_jwt import extension
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Kind:
     session: Callable[[Mapping[str, Any]], dict[str, Any]] = as_sent
     """What of a scope's claims auth.session() must tell. `jti` is compared only where it is in here."""
     forgery_is_refused: bool = True
-    """A statement that changes its claims fails. Otherwise they stay what they are, or are gone."""
+    """A statement that changes its claims fails. Otherwise they stay what they are, or are gone at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,18 +65,54 @@ class Stage:
         return self.kind.open(self.place, Options(**options))
 
 
+def _opened(identity: Identity, *, keyed: bool) -> Open:
+    """Opens a backend on Postgres connections."""
+    return functools.partial(_on_postgres, identity=identity, keyed=keyed)
+
+
 @asynccontextmanager
-async def _signed_claims(place: Place, options: Options) -> AsyncIterator[Backend]:
+async def _on_postgres(
+    place: Place, options: Options, *, identity: Identity, keyed: bool
+) -> AsyncIterator[Backend]:
     settings = ClaimSettings(
+        identity=identity,
         shared_login=True,
         show_database_messages=options.show_messages,
         max_result_bytes=options.max_result_bytes,
     )
     async with running_backend(
-        place.login, settings=settings, max_size=options.connections, acquire_timeout=PATIENCE
+        place.login,
+        settings=settings,
+        keyed=keyed,
+        max_size=options.connections,
+        acquire_timeout=PATIENCE,
     ) as backend:
         yield backend
 
 
-KINDS: Final = {kind.name: kind for kind in (Kind(name="postgres", open=_signed_claims),)}
-"""Every kind by its name."""
+async def _with_extension(admin: str) -> Place:
+    """What an operator does on a database that has, or is to have, pg_session_jwt."""
+    place = await set_up(admin, first=extension.create)
+    async with connected(admin) as connection:
+        await connection.execute("GRANT USAGE ON SCHEMA auth TO authenticated")
+    return place
+
+
+def _without_jti(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The extension needs `jti` for its own numbers."""
+    return {name: value for name, value in payload.items() if name != "jti"}
+
+
+KINDS: Final = {
+    "postgres": Kind(name="postgres", open=_opened(Identity.SIGNED_CLAIMS, keyed=False)),
+    "postgres-detected": Kind(name="postgres", open=_opened(Identity.AUTO, keyed=True)),
+    "pg_session_jwt": Kind(
+        name="pg_session_jwt",
+        open=_opened(Identity.AUTO, keyed=True),
+        set_up=_with_extension,
+        database=extension.database,
+        session=_without_jti,
+        forgery_is_refused=False,
+    ),
+}
+"""Every kind by the name under which its tests are shown."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +21,13 @@ from sidecar.core.queries import Backend, Statement
 from sidecar.core.sql import leading_keyword
 from sidecar.core.values import NULL, Kind, Parameter, ResultSet
 from sidecar.postgres import installer
-from sidecar.postgres.check_database import check_database
+from sidecar.postgres.check_database import DatabaseCheck, check_database
 from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.detection import DetectedBackend
 from sidecar.postgres.pool import Pool, PoolSettings
-from sidecar.postgres.signed_claims import ClaimSettings, SignedClaimsBackend
+from sidecar.postgres.scoped_backend import ClaimSettings, ScopedBackend
+from sidecar.postgres.session_keys import with_session_key
+from sidecar.postgres.signed_claims import SignedClaimsBackend
 from tests.fakes import START, Recorder
 
 LOGIN = "usher_test_login"
@@ -58,10 +62,14 @@ class Place:
     login: str
 
 
-async def set_up(admin: str, *, demo: bool = True) -> Place:
-    """Installs Usher's SQL side and the demo, and makes the login."""
+async def set_up(
+    admin: str, *, demo: bool = True, first: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
+) -> Place:
+    """Installs Usher's SQL side and the demo, and makes the login; `first` may make something before."""
     connection = await installer.connect(admin)
     try:
+        if first is not None:
+            await first(connection)
         await make_login(connection, LOGIN)
         await installer.install(connection, LOGIN)
         await make_key(connection, admin)
@@ -181,16 +189,21 @@ async def running_pool(
     observer: Watcher | None = None,
     settings: ClaimSettings | None = None,
     ready: bool = True,
+    keyed: bool = False,
     **pool_settings: Any,
 ) -> AsyncIterator[Pool]:
-    """A pool and its loop; entered when it is ready, or at once."""
+    """A pool and its loop; entered when it is ready, or at once. `keyed`: its sessions have keys."""
     observer = observer or Watcher()
     chosen = settings or SHARED
     pool = Pool(
         PoolSettings(database_url=dsn, **pool_settings),
-        lambda connection: check_database(connection, chosen, key_of(dsn)),
+        # The key may be made later; only who looks for the extension needs what the other remembers.
+        DatabaseCheck(chosen, key_of(dsn))
+        if keyed
+        else lambda connection: check_database(connection, chosen, key_of(dsn)),
         clock or SystemClock(),
         observer,
+        *([functools.partial(with_session_key, database_url=dsn, role=chosen.role)] if keyed else []),
     )
     loop = asyncio.create_task(pool.run())
     try:
@@ -204,11 +217,12 @@ async def running_pool(
 
 
 @asynccontextmanager
-async def running_backend(dsn: str, **options: Any) -> AsyncIterator[SignedClaimsBackend]:
-    """A backend on a pool of its own."""
+async def running_backend(dsn: str, **options: Any) -> AsyncIterator[ScopedBackend]:
+    """A backend on a pool of its own: one that looks for pg_session_jwt where its sessions have keys."""
     settings = options.setdefault("settings", SHARED)
     async with running_pool(dsn, **options) as pool:
-        yield SignedClaimsBackend(pool, settings, key_of(dsn))
+        kind = DetectedBackend if options.get("keyed") else SignedClaimsBackend
+        yield kind(pool, settings, key_of(dsn))
 
 
 async def query(backend: Backend, who: Scope, sql: str, *values: Any, **options: Any) -> ResultSet:

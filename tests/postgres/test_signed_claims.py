@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from sidecar.core.errors import Reason, UsherError
 from sidecar.postgres.pool import Pool
 from sidecar.postgres.signed_claims import SignedClaimsBackend
 from tests.postgres.scoped import ALICE, LOGIN
@@ -14,7 +13,7 @@ from tests.postgres.scoped import ALICE, LOGIN
 async def test_identity_ends_with_the_transaction(backend: SignedClaimsBackend, pool: Pool) -> None:
     look = "SELECT current_user::text, current_setting('statement_timeout')"
     async with pool.lease() as connection:
-        await backend._enter(connection, ALICE, 7.5, read_only=False)
+        await backend.enter(connection, ALICE, 7.5, read_only=False)
         assert tuple(await connection.fetchrow(look)) == ("authenticated", "7500ms")
         assert await connection.fetchval("SELECT auth.user_id()") == "alice"
         await backend._commit(connection, may_have_written=True)
@@ -22,15 +21,3 @@ async def test_identity_ends_with_the_transaction(backend: SignedClaimsBackend, 
         assert tuple(await connection.fetchrow(look)) == (LOGIN, "0")
         with pytest.raises(asyncpg.PostgresError, match="no claims are set"):
             await connection.fetchval("SELECT auth.session()")
-
-
-async def test_the_commit_of_a_failed_transaction_is_no_success(
-    backend: SignedClaimsBackend, pool: Pool
-) -> None:
-    async with pool.lease() as connection:
-        await connection.execute("BEGIN")
-        with pytest.raises(asyncpg.DivisionByZeroError):
-            await connection.execute("SELECT 1 / 0")
-        with pytest.raises(UsherError) as refused:
-            await backend._commit(connection, may_have_written=True)
-    assert refused.value.reason is Reason.DATABASE_ERROR
