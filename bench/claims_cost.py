@@ -25,7 +25,8 @@ from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer, pool
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pool, PoolSettings
-from sidecar.postgres.signed_claims import ClaimSettings, SignedClaimsBackend
+from sidecar.postgres.scoped_backend import ClaimSettings
+from sidecar.postgres.signed_claims import SignedClaimsBackend
 
 QUERIES = 300
 """In one turn."""
@@ -52,7 +53,7 @@ SELECT pg_catalog.set_config('request.jwt.claims', $1, true),
 class PlainClaimsBackend(SignedClaimsBackend):
     """The same without tags."""
 
-    async def _enter(self, connection: Any, scope: Scope, timeout: float, *, read_only: bool) -> None:
+    async def enter(self, connection: Any, scope: Scope, timeout: float, *, read_only: bool) -> None:
         await connection.execute("BEGIN READ ONLY" if read_only else "BEGIN")
         await connection.fetchrow(_PLAIN, scope.payload_json, str(round(timeout * 1000)), self._settings.role)
 

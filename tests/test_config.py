@@ -220,7 +220,7 @@ def test_every_switch_that_weakens_is_off_and_says_its_consequence() -> None:
         "unsafe_rotation_timing",
         "unsigned_claims",
     }
-    config = loaded(arguments=dict.fromkeys(weakening, "true"))
+    config = loaded(arguments=dict.fromkeys(weakening, "true") | {"database_backend": "postgres"})
     assert dict(config.weakened()) == {name: DECLARED[name].weakens for name in weakening}
 
 
@@ -244,6 +244,19 @@ def test_every_switch_that_weakens_is_off_and_says_its_consequence() -> None:
         ({"claim_key": "k1:beef"}, "claim_key"),
         ({"database_logins": "9"}, "pool_max_size must not exceed database_logins"),
         ({"database_pooling": "transaction"}, "shared_login"),
+        ({"unsigned_claims": "true"}, "needs database_backend=postgres"),
+        ({"unsigned_claims": "true", "database_backend": "pg_session_jwt"}, "database_backend=postgres"),
+        (
+            {"database_backend": "pg_session_jwt", "database_pooling": "transaction", "shared_login": "true"},
+            "use database_pooling=direct",
+        ),
+        (
+            {
+                "database_backend": "pg_session_jwt",
+                "database_url": "postgresql://u:p@ep-a-pooler.eu.example/db",
+            },
+            "a host without -pooler",
+        ),
         ({"pool_max_size": "0", "pool_min_size": "0"}, "pool_max_size"),
         ({"pool_max_size": "1001"}, "pool_max_size"),
         ({"database_url": "mysql://db/app"}, "database_url"),
@@ -289,6 +302,9 @@ def test_settings_that_break_a_guarantee(arguments: dict[str, str], expected: st
         },
         {"algorithm": "RS256", "rsa_bits": "4096"},
         {"database_url": "postgresql:///app?host=/run/postgresql"},
+        {"database_backend": "pg_session_jwt", "database_url": "postgresql://u:p@ep-a.eu.example/db"},
+        {"database_backend": "postgres", "unsigned_claims": "true"},
+        {"database_url": "postgresql://u:p@ep-a-pooler.eu.example/db"},
     ],
 )
 def test_settings_that_hold(arguments: dict[str, str]) -> None:

@@ -12,9 +12,13 @@ from sidecar.core.clock import Clock
 from sidecar.core.events import Observer
 from sidecar.core.health import Trouble
 from sidecar.core.queries import Backend
-from sidecar.postgres.check_database import check_database
+from sidecar.postgres.check_database import DatabaseCheck
 from sidecar.postgres.claim_key import ClaimKey
-from sidecar.postgres.pool import Pool
+from sidecar.postgres.detection import DetectedBackend
+from sidecar.postgres.pool import Connect, Pool
+from sidecar.postgres.scoped_backend import Identity
+from sidecar.postgres.session_jwt import SessionJwtBackend
+from sidecar.postgres.session_keys import with_session_key
 from sidecar.postgres.signed_claims import SignedClaimsBackend
 
 
@@ -39,22 +43,40 @@ def build_backend(config: Config, clock: Clock, observer: Observer) -> BackendPa
 
 
 def _postgres(config: Config, clock: Clock, observer: Observer) -> BackendParts:
-    key = ClaimKey.parse(config.claim_key)
+    key = ClaimKey.parse(config.claim_key) if config.claim_key else None
+    settings, pooling = config.claim_settings, config.pool_settings.pooling
     pool = Pool(
         config.pool_settings,
-        functools.partial(check_database, settings=config.claim_settings, key=key),
+        DatabaseCheck(settings, key),
         clock,
         observer,
+        _opening(config),
     )
 
     def connections() -> tuple[int, int, int]:
         state = pool.state
         return state.size, state.in_use, state.waiting
 
+    backend: Backend
+    if settings.identity is Identity.SESSION_JWT or key is None:
+        backend = SessionJwtBackend(pool, settings)
+    elif settings.identity is Identity.AUTO:
+        backend = DetectedBackend(pool, settings, key, pooling)
+    else:
+        backend = SignedClaimsBackend(pool, settings, key, pooling)
     return BackendParts(
-        backend=SignedClaimsBackend(pool, config.claim_settings, key, config.pool_settings.pooling),
+        backend=backend,
         trouble=lambda: pool.trouble,
         connections=connections,
         run=pool.run,
         close=pool.close,
+    )
+
+
+def _opening(config: Config) -> Callable[[Connect], Connect]:
+    """Opens each session with a key for pg_session_jwt, unless none is wanted or none could arrive."""
+    if config.claim_settings.identity is Identity.SIGNED_CLAIMS or not config.pool_settings.own_sessions:
+        return lambda connect: connect
+    return functools.partial(
+        with_session_key, database_url=config.database_url, role=config.claim_settings.role
     )

@@ -31,7 +31,7 @@ from sidecar.core.keys import Algorithm
 from sidecar.core.queries import QuerySettings
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pooling, PoolSettings
-from sidecar.postgres.signed_claims import ClaimSettings
+from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 
 ADDRESSES: Final = ("grpc_address", "grpc_admin_address", "http_address", "admin_http_address")
 """The settings that say where Usher listens."""
@@ -100,6 +100,12 @@ class Config:
         "direct, or transaction for a PgBouncer in transaction mode, which needs shared_login",
         one_of("direct", "transaction"),
     )
+    database_backend: str = setting(
+        "auto",
+        "how identity reaches Postgres: postgres, by signed claims; pg_session_jwt, by tokens for that "
+        "extension; auto: by tokens where it is installed",
+        one_of("auto", "postgres", "pg_session_jwt"),
+    )
     database_role: str = setting("authenticated", "the role that scoped statements run as", str)
     shared_login: bool = setting(
         False,
@@ -109,7 +115,7 @@ class Config:
     )
     unsigned_claims: bool = setting(
         False,
-        "accepts the functions of pg_session_jwt, which believe claims without a tag",
+        "accepts pg_session_jwt without a key, which believes plain claims; needs database_backend=postgres",
         switch,
         weakens="any SQL may make itself another user",
     )
@@ -198,10 +204,22 @@ class Config:
             raise SettingsError(
                 "database_pooling=transaction needs shared_login: all sessions of a pooler are one login's"
             )
+        self._check_backend()
         self.issuer_settings.validate()
         self.rotation_settings.validate()
         self.query_settings.validate()
         self.claim_settings.validate()
+
+    def _check_backend(self) -> None:
+        if self.database_backend == "pg_session_jwt" and not self.pool_settings.own_sessions:
+            raise SettingsError(
+                "database_backend=pg_session_jwt needs a key in each session, which a pooler in transaction "
+                "mode would hand to others or drop; use database_pooling=direct, and a host without -pooler"
+            )
+        if self.unsigned_claims and self.database_backend != "postgres":
+            raise SettingsError(
+                "unsigned_claims needs database_backend=postgres: any other way the claims cannot be forged"
+            )
 
     @property
     def issuer_url(self) -> str:
@@ -254,6 +272,7 @@ class Config:
             role=self.database_role,
             allow_privileged_login=self.allow_privileged_login,
             shared_login=self.shared_login,
+            identity=Identity(self.database_backend),
             unsigned_claims=self.unsigned_claims,
             show_database_messages=self.show_database_messages,
             max_result_bytes=self.max_message_bytes,
