@@ -215,6 +215,7 @@ def test_every_switch_that_weakens_is_off_and_says_its_consequence() -> None:
     assert weakening == {
         "allow_anonymous",
         "allow_privileged_login",
+        "allow_stale_revocations",
         "shared_login",
         "show_database_messages",
         "unsafe_rotation_timing",
@@ -242,7 +243,8 @@ def test_every_switch_that_weakens_is_off_and_says_its_consequence() -> None:
         ({"dev_postgres_port": "65536"}, "dev_postgres_port"),
         ({"pool_min_size": "11"}, "pool_min_size"),
         ({"claim_key": "k1:beef"}, "claim_key"),
-        ({"database_logins": "9"}, "pool_max_size must not exceed database_logins"),
+        ({"database_logins": "10"}, "pool_max_size must be less than database_logins"),
+        ({"revocation_max_age": "9s"}, "revocation_max_age"),
         ({"database_pooling": "transaction"}, "shared_login"),
         ({"unsigned_claims": "true"}, "needs database_backend=postgres"),
         ({"unsigned_claims": "true", "database_backend": "pg_session_jwt"}, "database_backend=postgres"),

@@ -12,10 +12,12 @@ from sidecar.core.clock import Clock
 from sidecar.core.events import Observer
 from sidecar.core.health import Trouble
 from sidecar.core.queries import Backend
+from sidecar.core.revocations import RevocationStore
 from sidecar.postgres.check_database import DatabaseCheck
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.detection import DetectedBackend
 from sidecar.postgres.pool import Connect, Pool
+from sidecar.postgres.revocation_store import PostgresRevocations
 from sidecar.postgres.scoped_backend import Identity
 from sidecar.postgres.session_jwt import SessionJwtBackend
 from sidecar.postgres.session_keys import with_session_key
@@ -35,6 +37,8 @@ class BackendParts:
     """Connects and keeps `trouble` true, until cancelled."""
     close: Callable[[float], Awaitable[None]]
     """Ends all connections; busy ones have so many seconds."""
+    revocations: RevocationStore | None = None
+    """The deny list in the database; None where it has none: then it is this process's alone."""
 
 
 def build_backend(config: Config, clock: Clock, observer: Observer) -> BackendParts:
@@ -70,6 +74,7 @@ def _postgres(config: Config, clock: Clock, observer: Observer) -> BackendParts:
         connections=connections,
         run=pool.run,
         close=pool.close,
+        revocations=PostgresRevocations(config.pool_settings, key, clock) if key else None,
     )
 
 

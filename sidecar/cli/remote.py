@@ -117,5 +117,8 @@ def describe(error: grpc.RpcError, address: str) -> str:
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return f"nothing answers at {address}; is usher running there? Choose another with --address"
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return f"{address} does not serve this; `usher keys` needs the admin address, all else the other one"
+        return (
+            f"{address} does not serve this; `usher keys` and the deny list need the admin address, all else "
+            "the other one"
+        )
     return f"{error.code().name}: {error.details()}"

@@ -1,4 +1,4 @@
-"""`usher token`: issue, verify and decode."""
+"""`usher token`: issue, verify and decode; revocations.py adds what is done to tokens that are out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from usher.v1 import token_service_pb2 as pb
 from usher.v1 import token_service_pb2_grpc
 
-from sidecar.cli import remote
+from sidecar.cli import remote, revocations
 from sidecar.cli.connecting import channel as connect
 from sidecar.cli.remote import Failed
 from sidecar.cli.render import json_text
@@ -26,7 +26,7 @@ _LONGEST_DURATION: Final = 315_576_000_000
 
 def add_to(verbs: Any) -> None:
     """Adds the verb."""
-    parser = verbs.add_parser("token", help="issue, verify or decode a token")
+    parser = verbs.add_parser("token", help="issue, verify, decode or revoke a token")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     issue = actions.add_parser("issue", help="issue a token and print it")
@@ -49,6 +49,7 @@ def add_to(verbs: Any) -> None:
     decode = actions.add_parser("decode", help="print a token's header and claims without checking it")
     decode.add_argument("token", help='the token, or "-" to read it from standard input')
     decode.set_defaults(run=_decode)
+    revocations.add_to(actions)
 
 
 def _issue(chosen: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ from sidecar.core.issuer import IssuerSettings
 from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm
 from sidecar.core.queries import QuerySettings
+from sidecar.core.revocations import RevocationSettings
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pooling, PoolSettings
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
@@ -153,6 +154,16 @@ class Config:
         weakens="verifiers with cached keys may refuse valid tokens",
     )
 
+    revocation_max_age: float = setting(
+        60.0, "how old the deny list may be before tokens and scopes are refused", duration
+    )
+    allow_stale_revocations: bool = setting(
+        False,
+        "goes on when the deny list is older than revocation_max_age",
+        switch,
+        weakens="what is revoked while the deny list cannot be read is accepted",
+    )
+
     default_deadline: float = setting(15.0, "deadline of a call that comes without one", duration)
     max_deadline: float = setting(60.0, "longest deadline of a call, whatever its caller asks for", duration)
     max_concurrent_calls: int = setting(1000, "most calls that run or wait at a time", integer)
@@ -196,9 +207,10 @@ class Config:
             )
         if self.claim_key:
             ClaimKey.parse(self.claim_key)
-        if self.database_logins and self.pool_max_size > self.database_logins:
+        if self.database_logins and self.pool_max_size >= self.database_logins:
             raise SettingsError(
-                "pool_max_size must not exceed database_logins: each connection needs its own"
+                "pool_max_size must be less than database_logins: each connection needs its own, and the "
+                "deny list has one as well"
             )
         if self.database_pooling == "transaction" and not self.shared_login:
             raise SettingsError(
@@ -209,6 +221,7 @@ class Config:
         self.rotation_settings.validate()
         self.query_settings.validate()
         self.claim_settings.validate()
+        self.revocation_settings.validate()
 
     def _check_backend(self) -> None:
         if self.database_backend == "pg_session_jwt" and not self.pool_settings.own_sessions:
@@ -251,6 +264,15 @@ class Config:
             default_max_rows=self.default_max_rows,
             max_rows=self.max_rows,
             max_sql_bytes=self.max_sql_bytes,
+        )
+
+    @property
+    def revocation_settings(self) -> RevocationSettings:
+        """The deny list's share."""
+        return RevocationSettings(
+            least=self.rotation_settings.hold,
+            max_age=self.revocation_max_age,
+            allow_stale=self.allow_stale_revocations,
         )
 
     @property

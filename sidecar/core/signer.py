@@ -16,6 +16,7 @@ from sidecar.core.events import Observer, TokenIssued, TokenRefused
 from sidecar.core.jws import VerifiedToken
 from sidecar.core.keyring import KeyRing, PublishedKeys, RotationSettings, may_sign, publish, unsettled
 from sidecar.core.keys import PublicKey, SigningKey
+from sidecar.core.revocations import Revocations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +33,23 @@ class Signer:
     """Signs and verifies from memory, without I/O."""
 
     def __init__(
-        self, ring: KeyRing, settings: RotationSettings, issuer: str, clock: Clock, observer: Observer
+        self,
+        ring: KeyRing,
+        settings: RotationSettings,
+        issuer: str,
+        clock: Clock,
+        observer: Observer,
+        revocations: Revocations | None = None,
     ) -> None:
-        """`ring` must have begun: a signer without a key cannot be made."""
+        """`ring` must have begun: a signer without a key cannot be made.
+
+        `revocations` says which tokens are refused before they expire; None: none.
+        """
         self._settings = settings
         self._issuer = issuer
         self._clock = clock
         self._observer = observer
+        self._revocations = revocations
         self._last_use, self._last_use_of = 0.0, ""
         self.replace_ring(ring)
 
@@ -93,10 +104,10 @@ class Signer:
     def verify(self, compact: str, *, audience: str | None = None, path: str = "token") -> VerifiedToken:
         """Checks a token of this issuer; `path` is its place in the request message.
 
-        Raises UsherError with one of the TOKEN reasons.
+        Raises UsherError with one of the TOKEN reasons, or as Revocations.current.
         """
         try:
-            return jws.verify(
+            token = jws.verify(
                 compact,
                 self._keys.get,
                 now=self._clock.now(),
@@ -104,6 +115,15 @@ class Signer:
                 audience=audience,
                 path=path,
             )
+            if self._revocations is not None:
+                self._revocations.check(
+                    path=path,
+                    jti=token.jti,
+                    subject=token.subject,
+                    kid=token.kid,
+                    issued_at=token.issued_at,
+                )
+            return token
         except UsherError as error:
             self._observer(TokenRefused(reason=error.reason.value))
             raise

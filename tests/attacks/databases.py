@@ -21,7 +21,7 @@ T = TypeVar("T")
 FOLDER: Final = Path(__file__).parent
 NAMES: Final = ("naive", "bare", "ours")
 OWNER: Final = "app_owner"
-LOGINS: Final = 4
+LOGINS: Final = 6
 
 _ROLES: Final = """
 CREATE ROLE app_owner LOGIN CREATEROLE PASSWORD '{app_owner}';
