@@ -137,13 +137,6 @@ async def test_a_database_set_up_by_the_installer_has_only_postgres_default(
         assert [one for one in await audit(admin) if not one.object.startswith("usher_")] == []
 
 
-@pytest.fixture
-def extensible(postgres_servers: Servers) -> Iterator[str]:
-    """An empty database in which the extension can be made."""
-    with extension.database(postgres_servers) as dsn:
-        yield dsn
-
-
 async def test_a_database_with_the_extension_is_fit_without_a_key(extensible: str) -> None:
     async with connected(extensible) as admin:
         await extension.create(admin)

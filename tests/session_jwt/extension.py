@@ -36,7 +36,7 @@ def database(servers: Servers, version: int = DEFAULT_VERSION) -> Iterator[str]:
         with servers.database(version) as dsn:
             yield dsn
         return
-    name = f"usher_test_{secrets.token_hex(4)}"
+    name = f"session_jwt_{secrets.token_hex(4)}"
     servers.execute(REAL, f"CREATE DATABASE {name} TEMPLATE template0")
     try:
         yield f"{REAL.rpartition('/')[0]}/{name}"
