@@ -121,3 +121,19 @@ GRANT SELECT ON mistakes.parts, mistakes.parts_globex TO authenticated;
 -- A procedure that sets what it should not.
 CREATE PROCEDURE mistakes.set_path() LANGUAGE plpgsql AS $f$
 BEGIN PERFORM set_config('search_path', 'mistakes', false); END $f$;
+-- Where the product is not installed there is a deny list as well, with the grants of a careless hand.
+DO $$ BEGIN
+  IF to_regclass('usher.revocation') IS NULL THEN
+    CREATE SCHEMA IF NOT EXISTS usher;
+    GRANT USAGE ON SCHEMA usher TO PUBLIC;
+    CREATE TABLE usher.revocation (
+      kind         text NOT NULL,
+      value        text NOT NULL,
+      issued_until bigint,
+      revoked_at   timestamptz NOT NULL,
+      expires_at   timestamptz NOT NULL,
+      PRIMARY KEY (kind, value)
+    );
+    GRANT ALL ON usher.revocation TO PUBLIC;
+  END IF;
+END $$;
