@@ -35,6 +35,7 @@ LONGEST_SECONDS: Final = 5.0
 _CONNECTION_ERRORS: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the end of a session that comes as a request begins
     asyncpg.OperatorInterventionError,
     OSError,
 )

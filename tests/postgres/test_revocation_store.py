@@ -163,7 +163,7 @@ async def test_a_killed_connection_is_replaced_at_once_and_nothing_is_missed(own
         replica(own_place.login) as (revocations, _),
         store_on(own_place.login) as other,
     ):
-        for number in range(5):
+        for number in range(25):
             before = {row["pid"] for row in await admin.fetch(OURS)}
             await admin.execute(f"SELECT pg_terminate_backend(pid) FROM ({OURS}) AS ours")
             # Its own connection has died as well.
