@@ -81,7 +81,8 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     rotation = config.rotation_settings
     signer = Signer(await first_ring(rotation, clock, observe), rotation, config.issuer_url, clock, observe)
     rotator = Rotator(signer, rotation, clock, observe)
-    database = build_backend(config, clock, observe)
+    issuer = Issuer(signer, config.issuer_settings, clock)
+    database = build_backend(config, clock, observe, issuer)
     troubles: dict[str, Trouble] = {"keys": signer.trouble, "database": database.trouble}
     if callers.keys is not None:
         troubles["caller_keys"] = callers.keys.trouble
@@ -90,7 +91,6 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     metrics.watch_keys(signer, rotation)
     metrics.watch_pool(database.connections)
 
-    issuer = Issuer(signer, config.issuer_settings, clock)
     queries = ScopedQueries(database.backend, config.query_settings, clock, observe, catalog)
     calls = CallFactory(
         clock,
