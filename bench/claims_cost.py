@@ -34,7 +34,7 @@ WAYS = ("plain, plans kept", "plain", "signed, plans kept", "signed")
 SCRUB = pool.SCRUB
 PLANS_KEPT = SCRUB.replace(";\nDISCARD PLANS", "")
 PASSWORD = "of-the-bench"
-ALICE = Scope(subject="alice", payload={"sub": "alice", "tenant_id": "acme", "iat": 0, "exp": 300})
+ALICE = Scope(subject="alice", payload={"sub": "alice", "tenant_id": "acme", "iat": 0, "exp": 4_000_000_000})
 QUERY = Statement(
     sql="select u.name, t.name from users as u join tenants as t on t.id = u.tenant_id",
     verb="SELECT",

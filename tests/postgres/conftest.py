@@ -17,6 +17,7 @@ from sidecar.postgres.signed_claims import SignedClaimsBackend
 from sidecar.postgres.values import columnar
 from tests.postgres.scoped import SHARED, Place, connected, key_of, running_pool, set_up
 from tests.servers import Servers
+from tests.session_jwt import extension
 
 # What the text forms in these tests depend on; the pool sets the same.
 SETTINGS = {
@@ -78,6 +79,13 @@ def place(postgres_servers: Servers) -> Iterator[Place]:
 def own_place(fresh_database: str) -> Place:
     """The same for one test."""
     return asyncio.run(set_up(fresh_database))
+
+
+@pytest.fixture
+def extensible(postgres_servers: Servers) -> Iterator[str]:
+    """The superuser's address of an empty database, for one test, in which pg_session_jwt can be made."""
+    with extension.database(postgres_servers) as dsn:
+        yield dsn
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from sidecar.core.errors import Reason, UsherError
 from sidecar.postgres import installer
 from sidecar.postgres.check_database import check_database
 from sidecar.postgres.codecs import TypedConnection
+from sidecar.postgres.pool import OutdatedError
 from sidecar.postgres.scoped_backend import ClaimSettings
 from sidecar.postgres.session_keys import with_session_key
 from tests.postgres.scoped import (
@@ -173,6 +174,7 @@ LIARS = {
         " nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub')",
     ),
     "always alice": ("auth.user_id() RETURNS text", "'alice'"),
+    "always nobody": ("auth.user_id() RETURNS text", "NULL::text"),
 }
 
 
@@ -194,6 +196,23 @@ async def test_an_extension_that_believes_what_is_forged_is_found_by_trying(
             assert "auth." in (await check_database(session, chosen, None) or "")
         finally:
             await session.close()
+
+
+async def test_a_session_from_before_the_extension_came_or_went_is_outdated(extensible: str) -> None:
+    async with connected(extensible) as admin:
+        for change in ("installed", "dropped"):
+            session = await with_session_key(asyncpg.connect, extensible, "postgres")(
+                extensible, connection_class=TypedConnection
+            )
+            if change == "installed":
+                await extension.create(admin)
+            else:
+                await admin.execute("DROP EXTENSION pg_session_jwt")
+            try:
+                with pytest.raises(OutdatedError, match=f"was {change} meanwhile"):
+                    await check_database(session, ClaimSettings(shared_login=True), None)
+            finally:
+                await session.close()
 
 
 async def test_a_database_without_the_extension_needs_a_claim_key(place: Place) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,7 +32,6 @@ from tests.postgres.scoped import (
     running_pool,
     set_up,
 )
-from tests.servers import Servers
 from tests.session_jwt import extension
 
 AUTO = ClaimSettings(shared_login=True)
@@ -41,10 +40,9 @@ FORGED = """set_config('request.jwt.claims', '{"sub": "carol", "tenant_id": "glo
 
 
 @pytest.fixture
-def changing(postgres_servers: Servers) -> Iterator[Place]:
+def changing(extensible: str) -> Place:
     """A database for one test, without the extension at first."""
-    with extension.database(postgres_servers) as dsn:
-        yield asyncio.run(set_up(dsn))
+    return asyncio.run(set_up(extensible))
 
 
 async def bring_extension(admin: asyncpg.Connection) -> None:

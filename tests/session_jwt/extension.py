@@ -36,7 +36,7 @@ def database(servers: Servers, version: int = DEFAULT_VERSION) -> Iterator[str]:
         with servers.database(version) as dsn:
             yield dsn
         return
-    name = f"usher_test_{secrets.token_hex(4)}"
+    name = f"session_jwt_{secrets.token_hex(4)}"
     servers.execute(REAL, f"CREATE DATABASE {name} TEMPLATE template0")
     try:
         yield f"{REAL.rpartition('/')[0]}/{name}"
@@ -48,10 +48,14 @@ async def create(admin: asyncpg.Connection) -> None:
     """`CREATE EXTENSION pg_session_jwt`, which grants nothing."""
     if REAL:
         await admin.execute("CREATE EXTENSION pg_session_jwt")
-        return
-    async with admin.transaction():
-        for name in ("ed25519.sql", "stand_in.sql"):
-            await admin.execute((FOLDER / name).read_text())
+    else:
+        await admin.execute(stand_in())
+
+
+def stand_in() -> str:
+    """The SQL of the stand-in, for a superuser."""
+    scripts = [(FOLDER / name).read_text() for name in ("ed25519.sql", "stand_in.sql")]
+    return "\n".join(["BEGIN;", *scripts, "COMMIT;"])
 
 
 async def create_at(dsn: str) -> None:
