@@ -5,23 +5,33 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from sidecar.config import Config
+from sidecar.config.neon_settings import NEON_HTTP, neon_settings
 from sidecar.core.clock import Clock
 from sidecar.core.events import Observer
 from sidecar.core.health import Trouble
+from sidecar.core.issuer import Issuer, TokenRequest
 from sidecar.core.queries import Backend
 from sidecar.core.revocations import RevocationStore
 from sidecar.postgres.check_database import DatabaseCheck
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.detection import DetectedBackend
+from sidecar.postgres.neon_http.backend import NeonHttpBackend
+from sidecar.postgres.neon_http.exchange import Exchange
+from sidecar.postgres.neon_http.watch import Watch
 from sidecar.postgres.pool import Connect, Pool
 from sidecar.postgres.revocation_store import PostgresRevocations
 from sidecar.postgres.scoped_backend import Identity
 from sidecar.postgres.session_jwt import SessionJwtBackend
 from sidecar.postgres.session_keys import with_session_key
 from sidecar.postgres.signed_claims import SignedClaimsBackend
+from sidecar.web.sql_client import SqlClient
+
+PROBE_SUBJECT: Final = "usher-probe"
+"""Whom the sidecar names when it looks at a database of Neon's for itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +51,12 @@ class BackendParts:
     """The deny list in the database; None where it has none: then it is this process's alone."""
 
 
-def build_backend(config: Config, clock: Clock, observer: Observer) -> BackendParts:
+def build_backend(
+    config: Config, clock: Clock, observer: Observer, issuer: Callable[[], Issuer]
+) -> BackendParts:
     """The backend that the settings ask for. Raises SettingsError for what cannot be served."""
+    if config.database_backend == NEON_HTTP:
+        return _neon_http(config, clock, observer, issuer)
     return _postgres(config, clock, observer)
 
 
@@ -84,4 +98,33 @@ def _opening(config: Config) -> Callable[[Connect], Connect]:
         return lambda connect: connect
     return functools.partial(
         with_session_key, database_url=config.database_url, role=config.claim_settings.role
+    )
+
+
+def _neon_http(
+    config: Config, clock: Clock, observer: Observer, issuer: Callable[[], Issuer]
+) -> BackendParts:
+    settings = neon_settings(config)
+    ca_file = Path(config.neon_ca_file) if config.neon_ca_file else None
+    client = SqlClient(config.neon_sql_url or settings.target.sql_url, settings.concurrency, ca_file)
+    exchange = Exchange(client.post, lambda payload: issuer().sign(payload), settings, clock)
+    probe = TokenRequest(subject=PROBE_SUBJECT, claims={})
+    watch = Watch(
+        exchange, client.ping, lambda: issuer().scope_of_principal(probe), settings, clock, observer
+    )
+
+    def connections() -> tuple[int, int, int]:
+        running, waiting = exchange.counts
+        return running, running, waiting
+
+    async def close(grace: float) -> None:
+        await watch.close(grace)
+        await client.close()
+
+    return BackendParts(
+        backend=NeonHttpBackend(exchange, settings, watch),
+        trouble=lambda: watch.trouble,
+        connections=connections,
+        run=watch.run,
+        close=close,
     )

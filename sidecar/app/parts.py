@@ -90,7 +90,11 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     authorizer = Authorizer(policy, clock, observe)
     callers = build_callers(config, policy, clock, observe)
     rotation = config.rotation_settings
-    database = build_backend(config, clock, observe)
+
+    def the_issuer() -> Issuer:
+        return issuer  # it asks the deny list, which may be in the database
+
+    database = build_backend(config, clock, observe, the_issuer)
     revocations = Revocations(
         database.revocations or MemoryRevocations(clock), config.revocation_settings, clock, observe
     )

@@ -43,7 +43,7 @@ def _serve(chosen: argparse.Namespace) -> int:
         raise SettingsError(
             "database_url: name your database, best as USHER_DATABASE_URL; `usher dev` brings one of its own"
         )
-    if not config.claim_key and config.database_backend != "pg_session_jwt":
+    if not config.claim_key and config.database_backend not in ("pg_session_jwt", "neon-http"):
         raise SettingsError(
             "claim_key: give what `usher db install --logins` printed, as USHER_CLAIM_KEY or in a file; only "
             "database_backend=pg_session_jwt needs none"

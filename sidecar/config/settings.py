@@ -24,6 +24,7 @@ from sidecar.config.declaring import (
     tcp_address,
     whole_seconds,
 )
+from sidecar.config.neon_settings import NEON_HTTP, check_neon_settings
 from sidecar.core.errors import SettingsError
 from sidecar.core.issuer import IssuerSettings
 from sidecar.core.keyring import RotationSettings
@@ -104,8 +105,17 @@ class Config:
     database_backend: str = setting(
         "auto",
         "how identity reaches Postgres: postgres, by signed claims; pg_session_jwt, by tokens for that "
-        "extension; auto: by tokens where it is installed",
-        one_of("auto", "postgres", "pg_session_jwt"),
+        "extension; auto: by tokens where it is installed; neon-http: by Neon's POST /sql",
+        one_of("auto", "postgres", "pg_session_jwt", NEON_HTTP),
+    )
+    neon_sql_url: str = setting(
+        "", "neon-http: where statements are posted, for tests; empty: by the host in database_url", str
+    )
+    neon_ca_file: str = setting(
+        "", "neon-http: who signs the certificate of that URL, in PEM; empty: the system's", optional_path
+    )
+    neon_audience: str = setting(
+        "", "neon-http: what aud of every token holds; empty: what it holds anyway", str
     )
     database_role: str = setting("authenticated", "the role that scoped statements run as", str)
     shared_login: bool = setting(
@@ -217,6 +227,7 @@ class Config:
                 "database_pooling=transaction needs shared_login: all sessions of a pooler are one login's"
             )
         self._check_backend()
+        check_neon_settings(self)
         self.issuer_settings.validate()
         self.rotation_settings.validate()
         self.query_settings.validate()
@@ -294,7 +305,8 @@ class Config:
             role=self.database_role,
             allow_privileged_login=self.allow_privileged_login,
             shared_login=self.shared_login,
-            identity=Identity(self.database_backend),
+            # Not used with neon-http.
+            identity=Identity(self.database_backend) if self.database_backend != NEON_HTTP else Identity.AUTO,
             unsigned_claims=self.unsigned_claims,
             show_database_messages=self.show_database_messages,
             max_result_bytes=self.max_message_bytes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.core.claims import (
@@ -58,13 +58,15 @@ class Scope:
     """The end user of a query. `payload` is the full set of claims, `payload_json` the same as text.
 
     `role` is the Postgres role to run as, None for the setting database_role. `kid` names the key of the
-    token that the scope is from, None when it is from none.
+    token that the scope is from, None when it is from none. `token` is a token of this issuer that says just
+    these claims, where the caller gave one.
     """
 
     subject: str
     payload: Mapping[str, Json]
     role: str | None = None
     kid: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     @property
     def payload_json(self) -> str:
@@ -151,7 +153,7 @@ class Issuer:
     def scope_of_token(self, compact: str) -> Scope:
         """The scope of a token issued earlier. Raises UsherError with a TOKEN reason."""
         verified = self._signer.verify(compact, path="scope.token")
-        return Scope(subject=verified.subject, payload=verified.claims, kid=verified.kid)
+        return Scope(subject=verified.subject, payload=verified.claims, kid=verified.kid, token=compact)
 
     def _checked(self, request: TokenRequest) -> Claims:
         """The claims of a token, unless it would be refused at once.
@@ -169,6 +171,10 @@ class Issuer:
                 issued_at=claims.issued_at,
             )
         return claims
+
+    def sign(self, payload: Mapping[str, Json]) -> str:
+        """A token that says a scope's claims. Raises UsherError SIGNING_UNAVAILABLE."""
+        return self._signer.sign_payload(payload)
 
     def _ttl(self, asked: float | None, callers_longest: int | None) -> int:
         longest = min(self._settings.max_ttl, callers_longest or self._settings.max_ttl)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.core import jws
-from sidecar.core.claims import Claims
+from sidecar.core.claims import Claims, Json
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, TokenIssued, TokenRefused
@@ -85,16 +85,30 @@ class Signer:
     def sign(self, claims: Claims) -> Issued:
         """Signs claims. Raises UsherError SIGNING_UNAVAILABLE past the active key's hard end."""
         key = self._signing_key()
-        compact = jws.sign(key, claims.payload())
-        self._last_use = max(self._last_use, claims.issued_at)
+        compact = self._sign(key, claims.payload(), claims.issued_at, claims.expires_at)
+        return Issued(compact=compact, kid=key.public.kid, alg=key.public.algorithm.value, claims=claims)
+
+    def sign_payload(self, payload: Mapping[str, Json]) -> str:
+        """Signs claims that were checked before, for a verifier that shows them to the database.
+
+        `payload` must have `exp`. Raises as `sign` does.
+        """
+        key = self._signing_key()
+        expires_at = payload["exp"]
+        assert isinstance(expires_at, int)
+        # Not its `iat`: claims may be signed anew long after they were issued.
+        issued_at = min(int(self._clock.now()), expires_at)
+        return self._sign(key, payload, issued_at, expires_at)
+
+    def _sign(self, key: SigningKey, payload: Mapping[str, Json], issued_at: int, expires_at: int) -> str:
+        compact = jws.sign(key, payload)
+        self._last_use = max(self._last_use, issued_at)
         self._observer(
             TokenIssued(
-                alg=key.public.algorithm.value,
-                kid=key.public.kid,
-                ttl_seconds=claims.expires_at - claims.issued_at,
+                alg=key.public.algorithm.value, kid=key.public.kid, ttl_seconds=expires_at - issued_at
             )
         )
-        return Issued(compact=compact, kid=key.public.kid, alg=key.public.algorithm.value, claims=claims)
+        return compact
 
     def preview(self, claims: Claims) -> Issued:
         """What `sign` would give, without a signature. Raises as it does."""

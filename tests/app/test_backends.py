@@ -9,8 +9,12 @@ import pytest
 
 from sidecar.app.backends import build_backend
 from sidecar.config import load
+from sidecar.core import keyring
 from sidecar.core.clock import SystemClock
 from sidecar.core.events import DatabaseStateChanged
+from sidecar.core.issuer import Issuer
+from sidecar.core.keys import Algorithm, generate
+from sidecar.core.signer import Signer
 from tests.postgres.scoped import ALICE, PATIENCE, Watcher
 from tests.servers import Servers
 from tests.session_jwt import extension
@@ -21,7 +25,11 @@ KEY = "k1:" + "0b" * 32
 
 
 def built(observer: Watcher, **settings: str) -> Any:
-    return build_backend(load({}, settings, None), SystemClock(), observer)
+    config, clock = load({}, settings, None), SystemClock()
+    first, second = generate(Algorithm.ES256, 0), generate(Algorithm.ES256, 0)
+    ring, _ = keyring.begin(first, second, clock.now())
+    signer = Signer(ring, config.rotation_settings, config.issuer_url, clock, observer)
+    return build_backend(config, clock, observer, Issuer(signer, config.issuer_settings, clock))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +70,30 @@ def test_a_database_is_served_as_it_is(
         if extended:
             postgres_servers.execute(dsn, "GRANT USAGE ON SCHEMA auth TO authenticated")
         asyncio.run(_served(given | settings, kind))
+
+
+async def test_neon_over_http_is_asked_where_the_settings_say() -> None:
+    watcher = Watcher()
+    parts = built(
+        watcher,
+        database_backend="neon-http",
+        database_url="postgresql://authenticated@ep-x.neon.invalid/app",
+        shared_login="true",
+    )
+    assert (parts.backend.kind, parts.trouble(), parts.connections()) == (
+        "neon-http",
+        "not asked yet",
+        (0, 0, 0),
+    )
+    running = asyncio.create_task(parts.run())
+    try:
+        await watcher.until(lambda: bool(watcher.of(DatabaseStateChanged)))
+        # The host of the endpoint, with apiauth in front: a name that nobody knows.
+        assert parts.trouble() == "the host name of Neon's URL is not known; retry later"
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await parts.close(PATIENCE)
 
 
 async def _served(settings: dict[str, str], kind: str) -> None:

@@ -21,12 +21,15 @@ async def test_a_result_that_cannot_be_delivered_leaves_nothing_written(
         raise UsherError(Reason.RESULT_TOO_LARGE, "too large")
 
     sealed: list[int] = []
-    with pytest.raises(UsherError) as refused:
-        await backend.run(ALICE, statement(INSERT), refuse)
-    assert refused.value.reason is Reason.RESULT_TOO_LARGE
-    assert sealed == [50]
-    await query(backend, ALICE, "select 1")  # on the same connection, so the other has ended
-    assert await admin.fetchval("SELECT count(*) FROM notes") == 0
+    try:
+        with pytest.raises(UsherError) as refused:
+            await backend.run(ALICE, statement(INSERT), refuse)
+        assert refused.value.reason is Reason.RESULT_TOO_LARGE
+        assert sealed == [50]
+        await query(backend, ALICE, "select 1")  # on the same connection, so the other has ended
+        assert await admin.fetchval("SELECT count(*) FROM notes") == 0
+    finally:
+        await admin.execute("DELETE FROM notes")
 
 
 async def test_the_sealed_form_is_given_back(backend: Backend) -> None:

@@ -235,3 +235,13 @@ def test_postgres_is_told_which_key_signed_and_nobody_else_is() -> None:
 def test_settings_that_cannot_be(settings: IssuerSettings) -> None:
     with pytest.raises(SettingsError):
         settings.validate()
+
+
+def test_a_scope_of_a_token_has_it_and_one_of_a_principal_has_none() -> None:
+    compact = ISSUING.issue(asked()).compact
+    scope = ISSUING.scope_of_token(compact)
+    assert scope.token == compact
+    assert compact not in repr(scope)
+    named = ISSUING.scope_of_principal(asked())
+    assert named.token is None
+    assert ISSUING.scope_of_token(ISSUING.sign(named.payload)).payload == named.payload

@@ -183,3 +183,22 @@ def test_a_ring_without_an_active_key_never_comes_into_force(signer: Signer) -> 
     with pytest.raises(ValueError, match="active"):
         signer.replace_ring(KeyRing())
     assert signer.ring is before
+
+
+def test_claims_of_a_scope_are_signed_as_they_are(signer: Signer, clock: FakeClock, seen: Recorder) -> None:
+    payload = claims(clock, ttl=300).payload()
+    compact = signer.sign_payload(payload)
+    assert signer.verify(compact).claims == payload
+    assert [event.ttl_seconds for event in seen.of(TokenIssued)] == [300]
+
+
+async def test_claims_that_are_signed_anew_keep_the_key_for_as_long_as_they_hold(
+    signer: Signer, clock: FakeClock
+) -> None:
+    payload = claims(clock, ttl=300).payload()
+    await clock.advance(200)
+    signer.sign_payload(payload)
+    assert signer.last_use == clock.now()
+    await clock.advance(200)
+    signer.sign_payload(payload)
+    assert signer.last_use == payload["exp"]

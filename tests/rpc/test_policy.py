@@ -126,6 +126,18 @@ async def test_a_token_as_scope_is_decided_on_its_claims() -> None:
         assert there.backend.scopes == []
 
 
+async def test_a_token_stays_with_its_scope_unless_the_policy_adds_a_claim() -> None:
+    async with served() as there:
+        token = await there.token(tenant="acme")
+        await ran(there, run(scope=pb.Scope(token=token)))
+        adding = replace(RULES, claims={"app": FixedClaim(value="shop")})
+        there.authorizer.replace(Policy(callers={"orders": adding}))
+        await ran(there, run(scope=pb.Scope(token=token)))
+        unchanged, added = there.backend.scopes
+        assert (unchanged.token, added.token) == (token, None)
+        assert added.payload == {**unchanged.payload, "app": "shop"}
+
+
 async def test_audiences_of_tokens_asked_for_and_used() -> None:
     async with served(replace(RULES, audiences=(parse("a"), parse("b")))) as there:
         asked = issue(audiences=["a", "b"])
