@@ -29,7 +29,8 @@ def built(observer: Watcher, **settings: str) -> Any:
     first, second = generate(Algorithm.ES256, 0), generate(Algorithm.ES256, 0)
     ring, _ = keyring.begin(first, second, clock.now())
     signer = Signer(ring, config.rotation_settings, config.issuer_url, clock, observer)
-    return build_backend(config, clock, observer, Issuer(signer, config.issuer_settings, clock))
+    issuer = Issuer(signer, config.issuer_settings, clock)
+    return build_backend(config, clock, observer, lambda: issuer)
 
 
 @pytest.mark.parametrize(
