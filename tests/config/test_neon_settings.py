@@ -47,7 +47,7 @@ def test_the_role_is_the_urls_or_else_database_role() -> None:
     ("settings", "words"),
     [
         ({"shared_login": "false"}, "^database_backend=neon-http needs shared_login"),
-        ({"database_logins": "8", "pool_max_size": "8"}, "^database_logins has no meaning"),
+        ({"database_logins": "8", "pool_max_size": "7"}, "^database_logins has no meaning"),
         ({"claim_key": "k1:" + "0b" * 32}, "^claim_key has no meaning"),
         ({"unsigned_claims": "true"}, "^unsigned_claims needs"),
         ({"database_pooling": "transaction"}, "^database_pooling has no meaning"),
