@@ -52,6 +52,13 @@ SELECT
   (SELECT s.nspname FROM pg_catalog.pg_namespace AS s
    WHERE s.nspname !~ '^pg_' AND pg_catalog.has_schema_privilege(r.oid, s.oid, 'CREATE')
    LIMIT 1) AS open_schema,
+  -- By the policy statements run as other roles, too, and free SQL may take each of them.
+  (SELECT ARRAY[o.rolname, s.nspname]::pg_catalog.text[]
+   FROM pg_catalog.pg_roles AS o
+   JOIN pg_catalog.pg_namespace AS s ON pg_catalog.has_schema_privilege(o.oid, s.oid, 'CREATE')
+   WHERE s.nspname !~ '^pg_' AND pg_catalog.pg_has_role(session_user, o.oid, login.may_become)
+   ORDER BY o.rolname OPERATOR(pg_catalog.=) session_user  -- which may inherit it
+   LIMIT 1) AS open_to_login,
   coalesce(pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE'), false) AS usable
 FROM login
 LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = $1
@@ -123,6 +130,12 @@ def _of_login(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
         return (
             f"the login owns the table {found['owned_by_login']}, so that SQL which returns to the login "
             "sees all of it; use a login that owns nothing"
+        )
+    if found["open_to_login"] and not settings.allow_privileged_login:
+        role, schema = found["open_to_login"]
+        return (
+            f"a statement may become the role {role}, which may create tables in the schema {schema}, by "
+            f"which one user's rows could reach another; run `REVOKE CREATE ON SCHEMA {schema} FROM {role}`"
         )
     if not found["marked"] and not settings.allow_privileged_login:
         return "the login is no member of usher_login; run `usher db install --logins ...`"
