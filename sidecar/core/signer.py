@@ -5,7 +5,7 @@ Everyone reads the ring by one attribute; the rotator alone replaces it (rotatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sidecar.core import jws
@@ -14,8 +14,9 @@ from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, TokenIssued, TokenRefused
 from sidecar.core.jws import VerifiedToken
-from sidecar.core.keyring import KeyRing, PublishedKeys, RotationSettings, may_sign, publish, unsettled
+from sidecar.core.keyring import KeyRing, PublishedKeys, may_sign, publish, unsettled
 from sidecar.core.keys import PublicKey, SigningKey
+from sidecar.core.rotation_settings import RotationSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +33,23 @@ class Signer:
     """Signs and verifies from memory, without I/O."""
 
     def __init__(
-        self, ring: KeyRing, settings: RotationSettings, issuer: str, clock: Clock, observer: Observer
+        self,
+        ring: KeyRing,
+        settings: RotationSettings,
+        issuer: str,
+        clock: Clock,
+        observer: Observer,
+        time_trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`ring` must have begun: a signer without a key cannot be made."""
+        """`ring` must have begun: a signer without a key cannot be made.
+
+        `time_trouble` says why `clock` cannot be trusted, in public words, or None.
+        """
         self._settings = settings
         self._issuer = issuer
         self._clock = clock
         self._observer = observer
+        self._time_trouble = time_trouble
         self._last_use, self._last_use_of = 0.0, ""
         self.replace_ring(ring)
 
@@ -60,8 +71,8 @@ class Signer:
 
     def replace_ring(self, ring: KeyRing) -> None:
         """Puts another ring in force, whole; for the rotator only."""
-        if ring.active is None:
-            raise ValueError("a ring in force has an active key")
+        if ring.active is None or ring.active.private is None:
+            raise ValueError("a ring in force has an active key that can sign")
         if ring.active.key.kid != self._last_use_of:
             # Of each key its own: times of use before a clock was corrected must not hold later keys back.
             self._last_use, self._last_use_of = 0.0, ring.active.key.kid
@@ -110,6 +121,8 @@ class Signer:
 
     def trouble(self) -> str | None:
         """Why nothing can be signed now, in public words; None when it can."""
+        if trouble := self._time_trouble():
+            return trouble
         if may_sign(self._active, self._clock.now(), self._settings):
             return None
         return "the active key is past its hard end and no other is ready; the log says why rotation fails"

@@ -8,7 +8,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sidecar.core.clock import Clock
-from sidecar.core.keyring import KeyState, RingKey, RotationSettings, states, step_time
+from sidecar.core.keyring import KeyState, RingKey, states, step_time
+from sidecar.core.rotation_settings import RotationSettings
 from sidecar.core.signer import Signer
 
 PoolCounts = Callable[[], tuple[int, int, int]]
