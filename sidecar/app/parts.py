@@ -23,12 +23,12 @@ from sidecar.core.events import (
 )
 from sidecar.core.health import Health, Trouble
 from sidecar.core.issuer import Issuer
-from sidecar.core.keyring import SAFE_LEAD_SECONDS
 from sidecar.core.policy import Authorizer
 from sidecar.core.queries import ScopedQueries
 from sidecar.core.revocation_memory import MemoryRevocations
 from sidecar.core.revocations import Revocations
 from sidecar.core.rotation import Rotator, first_ring
+from sidecar.core.rotation_settings import SAFE_LEAD_SECONDS
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
 from sidecar.rpc.access import ACCESS, Listener

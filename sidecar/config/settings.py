@@ -27,10 +27,10 @@ from sidecar.config.declaring import (
 from sidecar.config.neon_settings import NEON_HTTP, check_neon_settings
 from sidecar.core.errors import SettingsError
 from sidecar.core.issuer import IssuerSettings
-from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm
 from sidecar.core.queries import QuerySettings
 from sidecar.core.revocations import RevocationSettings
+from sidecar.core.rotation_settings import RotationSettings
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pooling, PoolSettings
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity

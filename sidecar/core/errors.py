@@ -33,6 +33,9 @@ class Reason(enum.StrEnum):
     LEAD_TIME_NOT_ELAPSED = "LEAD_TIME_NOT_ELAPSED"
     SIGNING_UNAVAILABLE = "SIGNING_UNAVAILABLE"
     KEY_SET_FULL = "KEY_SET_FULL"
+    KEY_STORE_CONFLICT = "KEY_STORE_CONFLICT"
+    KEY_STORE_UNAVAILABLE = "KEY_STORE_UNAVAILABLE"
+    VERIFIER_NOT_SEEN = "VERIFIER_NOT_SEEN"
 
     SQL_EMPTY = "SQL_EMPTY"
     SQL_TOO_LARGE = "SQL_TOO_LARGE"
@@ -86,7 +89,13 @@ class Blame(enum.StrEnum):
 
 
 _SERVICE_REASONS = frozenset(
-    {Reason.SIGNING_UNAVAILABLE, Reason.SHUTTING_DOWN, Reason.INTERNAL, Reason.TOO_MANY_CALLS}
+    {
+        Reason.SIGNING_UNAVAILABLE,
+        Reason.KEY_STORE_UNAVAILABLE,
+        Reason.SHUTTING_DOWN,
+        Reason.INTERNAL,
+        Reason.TOO_MANY_CALLS,
+    }
 )
 _DATABASE_REASONS = frozenset(
     {
@@ -104,6 +113,8 @@ _DATABASE_REASONS = frozenset(
 _RETRYABLE_REASONS = frozenset(
     {
         Reason.SIGNING_UNAVAILABLE,
+        Reason.KEY_STORE_CONFLICT,
+        Reason.KEY_STORE_UNAVAILABLE,
         Reason.SERIALIZATION_FAILURE,
         Reason.DEADLOCK,
         Reason.LOCK_NOT_AVAILABLE,

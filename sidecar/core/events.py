@@ -85,6 +85,50 @@ class RotationFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStoreStateChanged:
+    """The key store became reachable or not; `detail` is public text without addresses or passwords."""
+
+    kind: str
+    reachable: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStoreConflict:
+    """Another replica was first with a change of the ring. No failure: its ring is in force here."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStoreOlder:
+    """The store holds an older ring than this process has served: it lost what it had stored.
+
+    The newer ring stays in force and is put back.
+    """
+
+    found: int
+    served: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHeldBack:
+    """A key would sign now, but named verifiers have not fetched it; at `goes_on_at` it signs anyway."""
+
+    kid: str
+    verifiers: str
+    goes_on_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyActivatedUnseen:
+    """A key signs although named verifiers have not been seen to fetch it: they may refuse its tokens."""
+
+    kid: str
+    verifiers: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JwksServed:
     """The JWKS was asked for. `agent` is a bounded class of user agent: neon-proxy, browser, other."""
 
@@ -205,6 +249,11 @@ Event = (
     | QueryFinished
     | KeyStepped
     | RotationFailed
+    | KeyStoreStateChanged
+    | KeyStoreConflict
+    | KeyStoreOlder
+    | KeyHeldBack
+    | KeyActivatedUnseen
     | JwksServed
     | DatabaseStateChanged
     | ConnectionDiscarded

@@ -3,6 +3,9 @@
 A key is *prepared* (published, not signing), *active* (signing), *retired* (published, no longer signing, its
 private half gone) and then dropped. The times follow from what verifiers cache: docs/keys.md has the figures
 and their sources. Times are seconds since 1970; nothing here reads a clock or makes a key.
+
+Replicas that share a ring know of each other by hearsay: when all of them serve a key, and when none signs
+with it any more, is recorded in the ring once it is known (gating.py).
 """
 
 from __future__ import annotations
@@ -14,23 +17,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sidecar.core.errors import Reason, SettingsError, UsherError
-from sidecar.core.keys import RSA_SIZES, Algorithm, PrivateKey, PublicKey, SigningKey
+from sidecar.core.errors import Reason, UsherError
+from sidecar.core.keys import PrivateKey, PublicKey, SigningKey
+from sidecar.core.rotation_settings import (
+    HOLD_MARGIN_SECONDS,
+    MAX_KEYS,
+    UNSETTLED_CACHE_SECONDS,
+    RotationSettings,
+)
 
-VERIFIER_CACHE_SECONDS: Final = 3600
-"""How long a verifier may go on with a set that it fetched: what Neon's hosted one is seen to do."""
-SAFE_LEAD_SECONDS: Final = VERIFIER_CACHE_SECONDS + 300
-"""The rest is for caches in front and clocks."""
-SHORTEST_LEAD_SECONDS: Final = 330
-"""Neon's published verifier refreshes a set in use after 300 s."""
-HOLD_MARGIN_SECONDS: Final = 120
-"""Added to the longest token lifetime: leeways of verifiers (60 s at most) and clock skew."""
-MAX_KEYS: Final = 64
-"""Keys in a set: 64 RSA keys of 4096 bits make 51 KiB, and Neon reads 64 KiB."""
-LONGEST_CACHE_SECONDS: Final = 300
-"""Most that Cache-Control grants: a key revoked in an emergency should leave caches soon."""
-UNSETTLED_CACHE_SECONDS: Final = 10
-"""Most that it grants after a key has signed before its lead time: the next emergency may be near."""
+NEVER: Final = float("inf")
 
 
 class KeyState(enum.StrEnum):
@@ -52,59 +48,6 @@ class Step(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RotationSettings:
-    """When keys change. Times in seconds."""
-
-    algorithm: Algorithm = Algorithm.ES256
-    rsa_bits: int = 2048
-    period: int = 86_400
-    """How long a key signs."""
-    lead_time: int = SAFE_LEAD_SECONDS
-    """How long a key is published before it signs."""
-    max_token_ttl: int = 3600
-    """The longest lifetime of a token."""
-    unsafe_timing: bool = False
-    """Accepts times that verifiers' caches cannot follow; for tests."""
-
-    @property
-    def hold(self) -> int:
-        """How long a key stays published after its last signature."""
-        return self.max_token_ttl + HOLD_MARGIN_SECONDS
-
-    @property
-    def hard_end(self) -> int:
-        """How long a key may sign at most: twice its period, when rotation has failed for a whole one."""
-        return 2 * self.period
-
-    @property
-    def max_age(self) -> int:
-        """How long anyone may cache the set: well below the lead time, so that no cache misses a new key."""
-        return min(LONGEST_CACHE_SECONDS, self.lead_time // 4)
-
-    def validate(self) -> None:
-        """Raises SettingsError for times that break a guarantee, with the reason."""
-        if self.algorithm is Algorithm.RS256 and self.rsa_bits not in RSA_SIZES:
-            raise SettingsError("rsa_bits must be 2048, 3072 or 4096; verifiers refuse other sizes")
-        if self.lead_time < 1 or self.period < self.lead_time:
-            raise SettingsError(
-                "rotation_period must not be shorter than rotation_lead_time, and that not than 1 s: the "
-                "next key is published for the lead time while the current one signs"
-            )
-        if self.lead_time < SHORTEST_LEAD_SECONDS and not self.unsafe_timing:
-            raise SettingsError(
-                f"rotation_lead_time must be at least {SHORTEST_LEAD_SECONDS} s: verifiers keep a set for "
-                "300 s and more, and would refuse tokens of a key they have not fetched. For tests, set "
-                "unsafe_rotation_timing"
-            )
-        # Prepared and active, one that waits to be dropped, and all that retire within the hold.
-        if 3 + self.hold // self.lead_time > MAX_KEYS:
-            raise SettingsError(
-                "max_token_ttl is too long for this rotation_lead_time: the set could come to hold more "
-                f"than {MAX_KEYS} keys, which verifiers do not read"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RingKey:
     """A published key. `private` is None once it is retired."""
 
@@ -114,7 +57,19 @@ class RingKey:
     published_at: float
     activated_at: float | None = None
     retired_at: float | None = None
-    """The last moment at which it may have signed."""
+    """When the next one took over."""
+    served_at: float | None = None
+    """When every replica was known to publish it; None before."""
+    idle_at: float | None = None
+    """When every replica was known to sign with it no longer; None before."""
+    revoke_at: float | None = None
+    """When it is to be revoked, if that was asked for a later time."""
+    published_in: int = 0
+    """The version of the ring that has it first."""
+    retired_in: int = 0
+    """The version of the ring that has it retired first."""
+    token_ttl: int = 0
+    """The longest lifetime of a token that any replica may have signed with it."""
 
     @property
     def signing_key(self) -> SigningKey | None:
@@ -127,6 +82,10 @@ class KeyRing:
     """Every published key, oldest first. Exactly one is active once the ring has begun."""
 
     keys: tuple[RingKey, ...] = ()
+    version: int = 0
+    """As its store counts; 0 for one that was never stored."""
+    shared: bool = False
+    """Whether other processes may hold it."""
 
     @property
     def active(self) -> RingKey | None:
@@ -156,6 +115,8 @@ class PublishedKeys:
     algorithms: tuple[str, ...]
     settled_at: float = 0.0
     """From when on that holds: verifiers that follow the lead time then know every key. 0: at once."""
+    version: int = 0
+    """That of the ring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +144,7 @@ def publish(ring: KeyRing, settings: RotationSettings) -> PublishedKeys:
         max_age=settings.max_age,
         algorithms=tuple(sorted({key.key.algorithm.value for key in ring.keys})),
         settled_at=max(ready_time(key, settings) for key in ring.keys) if early else 0.0,
+        version=ring.version,
     )
 
 
@@ -191,42 +153,61 @@ def unsettled(published: PublishedKeys) -> PublishedKeys:
     return replace(published, max_age=min(published.max_age, UNSETTLED_CACHE_SECONDS))
 
 
-def begin(first: SigningKey, second: SigningKey, now: float) -> Change:
+def begin(
+    first: SigningKey, second: SigningKey, now: float, *, shared: bool = False, token_ttl: int = 0
+) -> Change:
     """The very first ring. Its first key signs at once: no verifier can have cached a set without it."""
-    ring, prepared = prepare(KeyRing(), first, now)
+    ring, prepared = prepare(KeyRing(shared=shared), first, now, token_ttl)
     ring, activated = _activate(ring, now, last_use=now)
-    ring, second_prepared = prepare(ring, second, now)
+    ring, second_prepared = prepare(ring, second, now, token_ttl)
     return ring, prepared + activated + second_prepared
 
 
-def prepare(ring: KeyRing, fresh: SigningKey, now: float) -> Change:
+def prepare(ring: KeyRing, fresh: SigningKey, now: float, token_ttl: int = 0) -> Change:
     """Publishes a new key. Raises UsherError KEY_SET_FULL when verifiers could not read one more."""
     if len(ring.keys) >= MAX_KEYS:
         raise _set_full()
-    key = RingKey(key=fresh.public, private=fresh.private, state=KeyState.PREPARED, published_at=now)
-    return KeyRing(keys=(*ring.keys, key)), (Stepped(Step.PREPARE, fresh.public),)
+    key = RingKey(
+        key=fresh.public,
+        private=fresh.private,
+        state=KeyState.PREPARED,
+        published_at=now,
+        served_at=None if ring.shared else now,
+        published_in=ring.version + 1,
+        token_ttl=token_ttl,
+    )
+    return replace(ring, keys=(*ring.keys, key)), (Stepped(Step.PREPARE, fresh.public),)
 
 
-def advance(ring: KeyRing, now: float, last_use: float, settings: RotationSettings) -> Change:
-    """Does what is due at `now`: drops retired keys, and lets the prepared key take over.
+def advance(
+    ring: KeyRing, now: float, last_use: float, settings: RotationSettings, *, held: bool = False
+) -> Change:
+    """Does what is due at `now`: drops retired keys, revokes, and lets the prepared key take over.
 
     `last_use` is the latest `iat` that the active key has signed: a clock that was set back in between must
-    not make the key leave before its tokens.
+    not make the key leave before its tokens. `held` says that the prepared key has to wait for somebody.
     """
     ring = _not_in_the_future(ring, now)
     gone = [key for key in ring.keys if key.state is KeyState.RETIRED and drop_time(key, settings) <= now]
     steps = tuple(Stepped(Step.DROP, key.key) for key in gone)
-    ring = KeyRing(keys=tuple(key for key in ring.keys if key not in gone))
-    active, prepared = ring.active, ring.prepared
-    if (
-        active is not None
-        and prepared is not None
-        and _since(active.activated_at, now) >= settings.period
-        and ready_time(prepared, settings) <= now
-    ):
+    if gone:
+        ring = replace(ring, keys=tuple(key for key in ring.keys if key not in gone))
+    for key in ring.keys:
+        if key.revoke_at is not None and key.revoke_at <= now and _may_leave(ring, key):
+            ring, revoked = revoke(ring, key.key.kid, now, last_use)
+            steps += revoked
+    if not held and activation_time(ring, settings) <= now:
         ring, taken_over = _activate(ring, now, last_use)
         steps += taken_over
     return ring, steps
+
+
+def activation_time(ring: KeyRing, settings: RotationSettings) -> float:
+    """When the prepared key is due to sign, if nothing holds it back; NEVER while that is not known."""
+    active, prepared = ring.active, ring.prepared
+    if active is None or active.activated_at is None or prepared is None:
+        return NEVER
+    return max(active.activated_at + settings.period, ready_time(prepared, settings))
 
 
 def rotate(ring: KeyRing, now: float, last_use: float, settings: RotationSettings, *, force: bool) -> Change:
@@ -239,32 +220,31 @@ def rotate(ring: KeyRing, now: float, last_use: float, settings: RotationSetting
         raise UsherError(Reason.SIGNING_UNAVAILABLE, "no key is prepared yet; retry in a moment")
     ready = ready_time(prepared, settings)
     if now < ready and not force:
-        raise UsherError(
-            Reason.LEAD_TIME_NOT_ELAPSED,
-            f"the prepared key may sign in {int(ready - now) + 1} s, when verifiers' caches have it; wait, "
-            "or set force and accept that verifiers may refuse tokens",
-            {"ready_time": str(int(ready))},
-        )
+        raise _not_ready(ready, now)
     if len(ring.keys) >= MAX_KEYS:
         # The key that takes over needs a successor in the set.
         raise _set_full()
     return _activate(ring, now, last_use)
 
 
-def revoke(ring: KeyRing, kid: str, now: float, last_use: float) -> Change:
-    """Takes a key out at once. If it signs, the prepared one takes over even before its lead time.
+def revoke(ring: KeyRing, kid: str, now: float, last_use: float, at: float | None = None) -> Change:
+    """Takes a key out, at once or at a later time. If it signs, the prepared one takes over then, even before
+    its lead time.
 
     Raises UsherError KEY_UNKNOWN, or SIGNING_UNAVAILABLE when no key could take over.
     """
     key = ring.find(kid)
     if key is None:
         raise UsherError(Reason.KEY_UNKNOWN, "kid: no published key has it; `usher keys list` shows all", {})
+    if not _may_leave(ring, key):
+        raise UsherError(Reason.SIGNING_UNAVAILABLE, "no key is prepared to take over; retry in a moment")
+    if at is not None and at > now:
+        marked = replace(key, revoke_at=at)
+        return replace(ring, keys=tuple(marked if other is key else other for other in ring.keys)), ()
     steps: tuple[Stepped, ...] = ()
     if key.state is KeyState.ACTIVE:
-        if ring.prepared is None:
-            raise UsherError(Reason.SIGNING_UNAVAILABLE, "no key is prepared to take over; retry in a moment")
         ring, steps = _activate(ring, now, last_use)
-    left = KeyRing(keys=tuple(other for other in ring.keys if other.key.kid != kid))
+    left = replace(ring, keys=tuple(other for other in ring.keys if other.key.kid != kid))
     return left, (*steps, Stepped(Step.REVOKE, key.key))
 
 
@@ -274,33 +254,39 @@ def may_sign(key: RingKey, now: float, settings: RotationSettings) -> bool:
 
 
 def ready_time(key: RingKey, settings: RotationSettings) -> float:
-    """When a prepared key may sign."""
-    return key.published_at + settings.lead_time
+    """When a prepared key may sign; NEVER while it is not known to be published by every replica."""
+    return NEVER if key.served_at is None else key.served_at + settings.lead_time
 
 
 def drop_time(key: RingKey, settings: RotationSettings) -> float:
-    """When a retired key leaves the set."""
-    return (key.retired_at if key.retired_at is not None else key.published_at) + settings.hold
+    """When a retired key leaves the set; NEVER while a replica may still sign with it."""
+    if key.idle_at is None:
+        return NEVER
+    hold = max(settings.hold, key.token_ttl + HOLD_MARGIN_SECONDS)
+    return max(key.idle_at, key.retired_at or 0.0) + hold
 
 
 def next_step(ring: KeyRing, settings: RotationSettings) -> tuple[Step, float]:
-    """The step that is due first, and when."""
+    """The step that is due first, and when; NEVER while that depends on other replicas."""
     steps = [(drop_time(key, settings), Step.DROP) for key in ring.keys if key.state is KeyState.RETIRED]
-    active, prepared = ring.active, ring.prepared
-    if active is None or active.activated_at is None or prepared is None:
+    steps += [(key.revoke_at, Step.REVOKE) for key in ring.keys if key.revoke_at is not None]
+    if ring.active is None or ring.prepared is None:
         return Step.PREPARE, 0.0
-    steps.append((max(active.activated_at + settings.period, ready_time(prepared, settings)), Step.ACTIVATE))
+    steps.append((activation_time(ring, settings), Step.ACTIVATE))
     due, step = min(steps)
     return step, due
 
 
 def step_time(key: RingKey, ring: KeyRing, settings: RotationSettings) -> float:
-    """When a key's own next step is due: activation, retirement or removal."""
+    """When a key's own next step is due: activation, retirement, removal or revocation; NEVER as above."""
+    revoke_at = NEVER if key.revoke_at is None else key.revoke_at
     if key.state is KeyState.RETIRED:
-        return drop_time(key, settings)
-    active, prepared = ring.active, ring.prepared
-    turn = (active.activated_at or 0.0) + settings.period if active else 0.0
-    return max(turn, ready_time(prepared, settings)) if prepared else turn
+        return min(drop_time(key, settings), revoke_at)
+    active = ring.active
+    turn = activation_time(ring, settings)
+    if ring.prepared is None and active is not None:
+        turn = (active.activated_at or 0.0) + settings.period
+    return min(turn, revoke_at)
 
 
 def _activate(ring: KeyRing, now: float, last_use: float) -> Change:
@@ -309,34 +295,68 @@ def _activate(ring: KeyRing, now: float, last_use: float) -> Change:
     steps: list[Stepped] = []
     for key in ring.keys:
         if key.state is KeyState.ACTIVE:
-            keys.append(replace(key, state=KeyState.RETIRED, private=None, retired_at=max(now, last_use)))
+            last = max(now, last_use)
+            keys.append(
+                replace(
+                    key,
+                    state=KeyState.RETIRED,
+                    private=None,
+                    retired_at=last,
+                    idle_at=None if ring.shared else last,
+                    retired_in=ring.version + 1,
+                )
+            )
             steps.append(Stepped(Step.RETIRE, key.key))
         elif key.state is KeyState.PREPARED:
             keys.append(replace(key, state=KeyState.ACTIVE, activated_at=now))
             steps.append(Stepped(Step.ACTIVATE, key.key))
         else:
             keys.append(key)
-    return KeyRing(keys=tuple(keys)), tuple(steps)
+    return replace(ring, keys=tuple(keys)), tuple(steps)
+
+
+def _may_leave(ring: KeyRing, key: RingKey) -> bool:
+    """Whether there is a key to sign when this one is gone."""
+    return key.state is not KeyState.ACTIVE or ring.prepared is not None
 
 
 def _not_in_the_future(ring: KeyRing, now: float) -> KeyRing:
     """The ring after a clock that was set back: waits start anew, or they would last as long as the jump."""
-    if all(key.published_at <= now and (key.activated_at or 0.0) <= now for key in ring.keys):
+    if all(max(key.published_at, key.activated_at or 0.0, key.served_at or 0.0) <= now for key in ring.keys):
         return ring
-    return KeyRing(
+
+    def past(moment: float | None) -> float | None:
+        return None if moment is None else min(moment, now)
+
+    return replace(
+        ring,
         keys=tuple(
             replace(
                 key,
                 published_at=min(key.published_at, now),
-                activated_at=None if key.activated_at is None else min(key.activated_at, now),
+                activated_at=past(key.activated_at),
+                served_at=past(key.served_at),
             )
             for key in ring.keys
-        )
+        ),
     )
 
 
 def _since(moment: float | None, now: float) -> float:
     return 0.0 if moment is None else now - moment
+
+
+def _not_ready(ready: float, now: float) -> UsherError:
+    remedy = "wait, or set force and accept that verifiers may refuse tokens"
+    if ready == NEVER:
+        return UsherError(
+            Reason.LEAD_TIME_NOT_ELAPSED, f"another replica does not publish the prepared key yet; {remedy}"
+        )
+    return UsherError(
+        Reason.LEAD_TIME_NOT_ELAPSED,
+        f"the prepared key may sign in {int(ready - now) + 1} s, when verifiers' caches have it; {remedy}",
+        {"ready_time": str(int(ready))},
+    )
 
 
 def _set_full() -> UsherError:

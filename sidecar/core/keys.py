@@ -60,7 +60,10 @@ def generate(algorithm: Algorithm, rsa_bits: int) -> SigningKey:
 
 def public_half(private: PrivateKey) -> PublicKey:
     """The public half of a private key, with its JWK and thumbprint."""
-    key = private.public_key()
+    return _published(private.public_key())
+
+
+def _published(key: VerificationKey) -> PublicKey:
     if isinstance(key, ec.EllipticCurvePublicKey):
         algorithm = Algorithm.ES256
         point = key.public_numbers()
@@ -79,6 +82,17 @@ def public_half(private: PrivateKey) -> PublicKey:
     return PublicKey(kid=kid, algorithm=algorithm, jwk=jwk, verification_key=key)
 
 
+def public_key(jwk: Mapping[str, str]) -> PublicKey:
+    """The key of a JWK as `public_half` made it. Raises ValueError, KeyError or TypeError for any other."""
+    key: VerificationKey
+    if jwk["kty"] == "EC":
+        numbers = ec.EllipticCurvePublicNumbers(_number(jwk["x"]), _number(jwk["y"]), ec.SECP256R1())
+        key = numbers.public_key()
+    else:
+        key = rsa.RSAPublicNumbers(_number(jwk["e"]), _number(jwk["n"])).public_key()
+    return _published(key)
+
+
 def thumbprint(required: Mapping[str, str]) -> str:
     """The SHA-256 thumbprint of a JWK's required members (RFC 7638 section 3)."""
     canonical = json.dumps(dict(required), sort_keys=True, separators=(",", ":")).encode("ascii")
@@ -88,6 +102,10 @@ def thumbprint(required: Mapping[str, str]) -> str:
 def _unsigned(number: int) -> str:
     """A positive integer as Base64urlUInt: big-endian, as few bytes as it needs (RFC 7518 section 2)."""
     return _base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
 
 
 def _base64url(octets: bytes) -> str:

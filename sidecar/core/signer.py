@@ -5,7 +5,7 @@ Everyone reads the ring by one attribute; the rotator alone replaces it (rotatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sidecar.core import jws
@@ -14,9 +14,10 @@ from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, TokenIssued, TokenRefused
 from sidecar.core.jws import VerifiedToken
-from sidecar.core.keyring import KeyRing, PublishedKeys, RotationSettings, may_sign, publish, unsettled
+from sidecar.core.keyring import KeyRing, PublishedKeys, may_sign, publish, unsettled
 from sidecar.core.keys import PublicKey, SigningKey
 from sidecar.core.revocations import Revocations
+from sidecar.core.rotation_settings import RotationSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +41,19 @@ class Signer:
         clock: Clock,
         observer: Observer,
         revocations: Revocations | None = None,
+        time_trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         """`ring` must have begun: a signer without a key cannot be made.
 
-        `revocations` says which tokens are refused before they expire; None: none.
+        `revocations` says which tokens are refused before they expire; None: none. `time_trouble` says why
+        `clock` cannot be trusted, in public words, or None.
         """
         self._settings = settings
         self._issuer = issuer
         self._clock = clock
         self._observer = observer
         self._revocations = revocations
+        self._time_trouble = time_trouble
         self._last_use, self._last_use_of = 0.0, ""
         self.replace_ring(ring)
 
@@ -71,8 +75,8 @@ class Signer:
 
     def replace_ring(self, ring: KeyRing) -> None:
         """Puts another ring in force, whole; for the rotator only."""
-        if ring.active is None:
-            raise ValueError("a ring in force has an active key")
+        if ring.active is None or ring.active.private is None:
+            raise ValueError("a ring in force has an active key that can sign")
         if ring.active.key.kid != self._last_use_of:
             # Of each key its own: times of use before a clock was corrected must not hold later keys back.
             self._last_use, self._last_use_of = 0.0, ring.active.key.kid
@@ -144,6 +148,8 @@ class Signer:
 
     def trouble(self) -> str | None:
         """Why nothing can be signed now, in public words; None when it can."""
+        if trouble := self._time_trouble():
+            return trouble
         if may_sign(self._active, self._clock.now(), self._settings):
             return None
         return "the active key is past its hard end and no other is ready; the log says why rotation fails"

@@ -56,9 +56,9 @@ class Script:
     down: str
 
 
-def scripts() -> tuple[Script, ...]:
-    """All steps, in order."""
-    folder = resources.files("sidecar.postgres") / "sql"
+def scripts(chain: str = "") -> tuple[Script, ...]:
+    """All steps of a chain, in order: of scoped statements, or of another folder."""
+    folder = resources.files("sidecar.postgres") / "sql" / chain
     found = []
     for entry in sorted(folder.iterdir(), key=lambda item: item.name):
         if match := re.fullmatch(r"(\d{4})_(\w+)\.up\.sql", entry.name):

@@ -114,7 +114,7 @@ class PoolSettings:
             raise SettingsError("pool_acquire_timeout and the time to connect must be positive")
 
 
-def check_database_url(url: str) -> None:
+def check_database_url(url: str, setting: str = "database_url") -> None:
     """Raises SettingsError for what is no Postgres URL; it never repeats it, for the password in it."""
     try:
         parts = urllib.parse.urlsplit(url)
@@ -124,7 +124,7 @@ def check_database_url(url: str) -> None:
     if parts.scheme not in ("postgresql", "postgres") or not all(
         host and int(host[1] or 1) <= 65535 for host in hosts
     ):
-        raise SettingsError("database_url must look like postgresql://user:password@host:5432/database")
+        raise SettingsError(f"{setting} must look like postgresql://user:password@host:5432/database")
 
 
 def names_pooler(url: str) -> bool:

@@ -8,16 +8,10 @@ from usher.v1 import key_service_pb2 as pb
 
 from sidecar.core.callers import Caller
 from sidecar.core.clock import Clock
-from sidecar.core.keyring import (
-    VERIFIER_CACHE_SECONDS,
-    KeyRing,
-    KeyState,
-    RingKey,
-    RotationSettings,
-    step_time,
-)
+from sidecar.core.keyring import KeyRing, KeyState, RingKey, step_time
 from sidecar.core.policy import Ask, Authorizer
 from sidecar.core.rotation import Rotator
+from sidecar.core.rotation_settings import VERIFIER_CACHE_SECONDS, RotationSettings
 from sidecar.core.signer import Signer
 from sidecar.rpc.convert import timestamp
 
@@ -63,7 +57,8 @@ class KeyService:
     async def revoke_key(self, request: pb.RevokeKeyRequest, caller: Caller) -> bytes:
         """Takes a key out of the set at once."""
         self._authorizer.decide(caller, Ask(method="RevokeKey"))
-        active = await self._rotator.revoke(request.kid)
+        revoked = await self._rotator.revoke(request.kid)
+        active = revoked.active
         return pb.RevokeKeyResponse(
             active=self._key(active, self._signer.ring),
             verifiers_may_accept_until_time=timestamp(self._clock.now() + VERIFIER_CACHE_SECONDS),

@@ -10,8 +10,9 @@ from prometheus_client.registry import Collector
 
 from sidecar.core.clock import Clock
 from sidecar.core.deny_list import By
-from sidecar.core.keyring import KeyState, RingKey, RotationSettings, states, step_time
+from sidecar.core.keyring import KeyState, RingKey, states, step_time
 from sidecar.core.revocations import Revocations
+from sidecar.core.rotation_settings import RotationSettings
 from sidecar.core.signer import Signer
 
 PoolCounts = Callable[[], tuple[int, int, int]]

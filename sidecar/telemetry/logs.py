@@ -54,6 +54,10 @@ def _loaded_level(event: events.PolicyLoaded | events.TlsLoaded) -> int:
     return logging.INFO if event.outcome == "loaded" else logging.ERROR
 
 
+def _store_level(event: events.KeyStoreStateChanged) -> int:
+    return logging.INFO if event.reachable else logging.ERROR
+
+
 def _keys_level(event: events.CallerKeysFetched) -> int:
     return logging.DEBUG if event.outcome == "fetched" else logging.ERROR
 
@@ -70,6 +74,11 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.QueryFinished: ("query_finished", logging.DEBUG),
     events.KeyStepped: ("key_stepped", logging.INFO),
     events.RotationFailed: ("rotation_failed", logging.ERROR),
+    events.KeyStoreStateChanged: ("key_store_state_changed", _store_level),
+    events.KeyStoreConflict: ("key_store_conflict", logging.DEBUG),
+    events.KeyStoreOlder: ("key_store_older", logging.ERROR),
+    events.KeyHeldBack: ("key_held_back", logging.WARNING),
+    events.KeyActivatedUnseen: ("key_activated_unseen", logging.ERROR),
     events.JwksServed: ("jwks_served", logging.DEBUG),
     events.DatabaseStateChanged: ("database_state_changed", _database_level),
     events.ConnectionDiscarded: ("connection_discarded", logging.INFO),

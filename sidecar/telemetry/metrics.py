@@ -27,10 +27,13 @@ from sidecar.core import events
 from sidecar.core.callers import Proof
 from sidecar.core.clock import Clock, SystemClock
 from sidecar.core.deny_list import By
-from sidecar.core.keyring import RotationSettings, Step
+from sidecar.core.following import Follower
+from sidecar.core.keyring import Step
 from sidecar.core.revocations import Revocations
+from sidecar.core.rotation_settings import RotationSettings
 from sidecar.core.signer import Signer
 from sidecar.telemetry.gauges import KeyGauges, PoolCounts, PoolGauges, RevocationGauges
+from sidecar.telemetry.key_store_gauges import KeyStoreGauges
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -73,9 +76,10 @@ class Metrics:
         self._rpcs = {tuple(rpc.split("/", 1)) for rpc in rpcs}
         self._registry = CollectorRegistry()
         self._keys = KeyGauges(clock)
+        self._key_store = KeyStoreGauges()
         self._pool = PoolGauges()
         self._revocations = RevocationGauges()
-        for collector in (self._keys, self._pool, self._revocations):
+        for collector in (self._keys, self._key_store, self._pool, self._revocations):
             self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -89,6 +93,11 @@ class Metrics:
             events.QueryFinished: self._query_finished,
             events.KeyStepped: lambda event: self._steps.of(event.step).inc(),
             events.RotationFailed: lambda event: self._rotation_failures.inc(),
+            events.KeyStoreStateChanged: lambda event: self._store_up.set(event.reachable),
+            events.KeyStoreConflict: lambda event: self._conflicts.inc(),
+            events.KeyStoreOlder: lambda event: self._store_older.inc(),
+            events.KeyHeldBack: lambda event: self._held_back.inc(),
+            events.KeyActivatedUnseen: lambda event: self._unseen.inc(),
             events.JwksServed: self._jwks_served,
             events.DatabaseStateChanged: lambda event: self._db_up.set(event.reachable),
             events.ConnectionDiscarded: lambda event: self._discarded.of(event.cause).inc(),
@@ -113,6 +122,10 @@ class Metrics:
     def watch_keys(self, signer: Signer, settings: RotationSettings) -> None:
         """Reads this signer's key ring at every scrape."""
         self._keys.watch(signer, settings)
+
+    def watch_key_store(self, follower: Follower, settings: RotationSettings) -> None:
+        """Reads what this follower knows of its store at every scrape."""
+        self._key_store.watch(follower, settings)
 
     def watch_pool(self, read: PoolCounts) -> None:
         """Reads these counts of the connection pool at every scrape."""
@@ -178,6 +191,21 @@ class Metrics:
         self._steps = self._counter("usher_rotation_steps_total", "Changes of a signing key's state.", "step")
         self._rotation_failures = self._plain_counter(
             "usher_rotation_failures_total", "Rotation steps that failed and are tried again."
+        )
+        self._store_up = Gauge(
+            "usher_key_store_up", "Whether the key store can be used: 1 or 0.", registry=self._registry
+        )
+        self._conflicts = self._plain_counter(
+            "usher_key_store_conflicts_total", "Changes of the ring that another replica was first with."
+        )
+        self._store_older = self._plain_counter(
+            "usher_key_store_older_total", "Times that the key store held an older ring than was served here."
+        )
+        self._held_back = self._plain_counter(
+            "usher_key_held_back_total", "Keys that had to wait for a named verifier to fetch them."
+        )
+        self._unseen = self._plain_counter(
+            "usher_key_activated_unseen_total", "Keys that signed before a named verifier had fetched them."
         )
         self._jwks = self._counter(
             "usher_jwks_requests_total", "HTTP requests for the JWKS.", "code", "agent"

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sidecar.core import keyring
-from sidecar.core.errors import Reason, SettingsError, UsherError
-from sidecar.core.keyring import KeyRing, KeyState, RotationSettings, Step
+from sidecar.core.errors import Reason, UsherError
+from sidecar.core.keyring import KeyRing, KeyState, Step
 from sidecar.core.keys import Algorithm, SigningKey, generate, public_half
+from sidecar.core.rotation_settings import RotationSettings
 
 SETTINGS = RotationSettings(period=86_400, lead_time=3900, max_token_ttl=3600)
 POOL = [generate(Algorithm.ES256, 0) for _ in range(400)]
@@ -172,28 +173,6 @@ def test_an_unsettled_set_may_be_cached_for_a_short_while_only() -> None:
             published.etag,
             expected,
         )
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"rsa_bits": 1024, "algorithm": Algorithm.RS256}, "2048, 3072 or 4096"),
-        ({"lead_time": 329}, "at least 330"),
-        ({"lead_time": 0, "unsafe_timing": True}, "not than 1 s"),
-        ({"period": 3899}, "must not be shorter"),
-        ({"max_token_ttl": 400_000}, "too long"),
-    ],
-)
-def test_settings_that_break_a_guarantee_are_refused(changes: dict[str, object], words: str) -> None:
-    with pytest.raises(SettingsError, match=words):
-        RotationSettings(**changes).validate()  # type: ignore[arg-type]
-
-
-def test_settings_at_their_limits() -> None:
-    RotationSettings().validate()
-    RotationSettings(lead_time=330, period=330).validate()
-    RotationSettings(lead_time=2, period=2, max_token_ttl=1, unsafe_timing=True).validate()
-    RotationSettings(algorithm=Algorithm.RS256, rsa_bits=4096).validate()
 
 
 @dataclass

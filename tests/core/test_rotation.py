@@ -85,8 +85,8 @@ async def test_revoking_the_active_key(house: House) -> None:
     house.steps()
     bad = house.signer.ring.active
     assert bad is not None
-    active = await house.rotator.revoke(bad.key.kid)
-    assert active.key.kid != bad.key.kid
+    revoked = await house.rotator.revoke(bad.key.kid)
+    assert revoked.active.key.kid != bad.key.kid
     assert house.signer.ring.find(bad.key.kid) is None
     assert house.steps() == ["retire", "activate", "revoke", "prepare"]
     with pytest.raises(UsherError) as caught:

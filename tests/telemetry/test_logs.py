@@ -150,6 +150,37 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         {"event": "jwks_served", "status": 200, "agent": "neon-proxy"},
     ),
     (
+        events.KeyStoreStateChanged(kind="postgres", reachable=False, detail="does not answer"),
+        "error",
+        {
+            "event": "key_store_state_changed",
+            "kind": "postgres",
+            "reachable": False,
+            "detail": "does not answer",
+        },
+    ),
+    (
+        events.KeyStoreStateChanged(kind="postgres", reachable=True, detail=""),
+        "info",
+        {"event": "key_store_state_changed", "kind": "postgres", "reachable": True, "detail": ""},
+    ),
+    (events.KeyStoreConflict(version=7), "debug", {"event": "key_store_conflict", "version": 7}),
+    (
+        events.KeyStoreOlder(found=3, served=7),
+        "error",
+        {"event": "key_store_older", "found": 3, "served": 7},
+    ),
+    (
+        events.KeyHeldBack(kid="kid-1", verifiers="neon-proxy", goes_on_at=5.0),
+        "warning",
+        {"event": "key_held_back", "kid": "kid-1", "verifiers": "neon-proxy", "goes_on_at": 5.0},
+    ),
+    (
+        events.KeyActivatedUnseen(kid="kid-1", verifiers="neon-proxy"),
+        "error",
+        {"event": "key_activated_unseen", "kid": "kid-1", "verifiers": "neon-proxy"},
+    ),
+    (
         events.DatabaseStateChanged(reachable=False, detail="does not answer"),
         "warning",
         {"event": "database_state_changed", "reachable": False, "detail": "does not answer"},

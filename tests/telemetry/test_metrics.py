@@ -78,6 +78,11 @@ def busy_metrics() -> Metrics:
         events.QueryFinished(backend="claims", outcome="ok", rows=7, truncated=True, database_seconds=0.02),
         events.KeyStepped(step="activate", kid="kid-1", alg="ES256"),
         events.RotationFailed(error=OSError("secret")),
+        events.KeyStoreStateChanged(kind="postgres", reachable=True, detail=""),
+        events.KeyStoreConflict(version=2),
+        events.KeyStoreOlder(found=1, served=2),
+        events.KeyHeldBack(kid="kid-1", verifiers="neon-proxy", goes_on_at=START),
+        events.KeyActivatedUnseen(kid="kid-1", verifiers="neon-proxy"),
         events.JwksServed(status=200, agent="neon-proxy"),
         events.DatabaseStateChanged(reachable=True, detail="the database is ready"),
         events.ConnectionDiscarded(cause="TimeoutError"),
@@ -112,6 +117,9 @@ def test_every_event_is_counted() -> None:
     assert sample(metrics, "usher_query_duration_seconds_sum", backend="claims") == 0.02
     assert sample(metrics, "usher_rotation_steps_total", step="activate") == 1
     assert sample(metrics, "usher_rotation_failures_total") == 1
+    assert sample(metrics, "usher_key_store_up") == 1
+    for name in ("store_conflicts", "store_older", "held_back", "activated_unseen"):
+        assert sample(metrics, f"usher_key_{name}_total") == 1
     assert sample(metrics, "usher_jwks_requests_total", code="200", agent="neon-proxy") == 1
     assert sample(metrics, "usher_jwks_last_fetch_timestamp_seconds", agent="neon-proxy") == START
     assert sample(metrics, "usher_db_up") == 1

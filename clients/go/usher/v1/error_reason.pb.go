@@ -71,6 +71,12 @@ const (
 	ErrorReason_ERROR_REASON_SIGNING_UNAVAILABLE ErrorReason = 42
 	// The set already holds as many keys as verifiers can read; wait until a retired key is dropped.
 	ErrorReason_ERROR_REASON_KEY_SET_FULL ErrorReason = 43
+	// Another replica has just changed the key ring otherwise; nothing was done, and its ring is in force.
+	ErrorReason_ERROR_REASON_KEY_STORE_CONFLICT ErrorReason = 44
+	// The key store cannot be reached or used; keys stay as they are, and signing goes on.
+	ErrorReason_ERROR_REASON_KEY_STORE_UNAVAILABLE ErrorReason = 45
+	// A verifier that the settings name has not fetched the prepared key; metadata `verifiers` names all.
+	ErrorReason_ERROR_REASON_VERIFIER_NOT_SEEN ErrorReason = 46
 	// The SQL text is empty or only a comment.
 	ErrorReason_ERROR_REASON_SQL_EMPTY ErrorReason = 60
 	// The SQL text exceeds the size limit.
@@ -175,6 +181,9 @@ var (
 		41:  "ERROR_REASON_LEAD_TIME_NOT_ELAPSED",
 		42:  "ERROR_REASON_SIGNING_UNAVAILABLE",
 		43:  "ERROR_REASON_KEY_SET_FULL",
+		44:  "ERROR_REASON_KEY_STORE_CONFLICT",
+		45:  "ERROR_REASON_KEY_STORE_UNAVAILABLE",
+		46:  "ERROR_REASON_VERIFIER_NOT_SEEN",
 		60:  "ERROR_REASON_SQL_EMPTY",
 		61:  "ERROR_REASON_SQL_TOO_LARGE",
 		62:  "ERROR_REASON_MULTIPLE_STATEMENTS",
@@ -237,6 +246,9 @@ var (
 		"ERROR_REASON_LEAD_TIME_NOT_ELAPSED":   41,
 		"ERROR_REASON_SIGNING_UNAVAILABLE":     42,
 		"ERROR_REASON_KEY_SET_FULL":            43,
+		"ERROR_REASON_KEY_STORE_CONFLICT":      44,
+		"ERROR_REASON_KEY_STORE_UNAVAILABLE":   45,
+		"ERROR_REASON_VERIFIER_NOT_SEEN":       46,
 		"ERROR_REASON_SQL_EMPTY":               60,
 		"ERROR_REASON_SQL_TOO_LARGE":           61,
 		"ERROR_REASON_MULTIPLE_STATEMENTS":     62,
@@ -309,7 +321,7 @@ var File_usher_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1busher/v1/error_reason.proto\x12\busher.v1*\xd5\x10\n" +
+	"\x1busher/v1/error_reason.proto\x12\busher.v1*\xc6\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_REQUEST\x10\x01\x12\x1e\n" +
@@ -332,7 +344,10 @@ const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"\x18ERROR_REASON_KEY_UNKNOWN\x10(\x12&\n" +
 	"\"ERROR_REASON_LEAD_TIME_NOT_ELAPSED\x10)\x12$\n" +
 	" ERROR_REASON_SIGNING_UNAVAILABLE\x10*\x12\x1d\n" +
-	"\x19ERROR_REASON_KEY_SET_FULL\x10+\x12\x1a\n" +
+	"\x19ERROR_REASON_KEY_SET_FULL\x10+\x12#\n" +
+	"\x1fERROR_REASON_KEY_STORE_CONFLICT\x10,\x12&\n" +
+	"\"ERROR_REASON_KEY_STORE_UNAVAILABLE\x10-\x12\"\n" +
+	"\x1eERROR_REASON_VERIFIER_NOT_SEEN\x10.\x12\x1a\n" +
 	"\x16ERROR_REASON_SQL_EMPTY\x10<\x12\x1e\n" +
 	"\x1aERROR_REASON_SQL_TOO_LARGE\x10=\x12$\n" +
 	" ERROR_REASON_MULTIPLE_STATEMENTS\x10>\x12&\n" +

@@ -56,6 +56,12 @@ pub enum ErrorReason {
     SigningUnavailable = 42,
     /// The set already holds as many keys as verifiers can read; wait until a retired key is dropped.
     KeySetFull = 43,
+    /// Another replica has just changed the key ring otherwise; nothing was done, and its ring is in force.
+    KeyStoreConflict = 44,
+    /// The key store cannot be reached or used; keys stay as they are, and signing goes on.
+    KeyStoreUnavailable = 45,
+    /// A verifier that the settings name has not fetched the prepared key; metadata `verifiers` names all.
+    VerifierNotSeen = 46,
     // --- the statement ---
 
     /// The SQL text is empty or only a comment.
@@ -171,6 +177,9 @@ impl ErrorReason {
             Self::LeadTimeNotElapsed => "ERROR_REASON_LEAD_TIME_NOT_ELAPSED",
             Self::SigningUnavailable => "ERROR_REASON_SIGNING_UNAVAILABLE",
             Self::KeySetFull => "ERROR_REASON_KEY_SET_FULL",
+            Self::KeyStoreConflict => "ERROR_REASON_KEY_STORE_CONFLICT",
+            Self::KeyStoreUnavailable => "ERROR_REASON_KEY_STORE_UNAVAILABLE",
+            Self::VerifierNotSeen => "ERROR_REASON_VERIFIER_NOT_SEEN",
             Self::SqlEmpty => "ERROR_REASON_SQL_EMPTY",
             Self::SqlTooLarge => "ERROR_REASON_SQL_TOO_LARGE",
             Self::MultipleStatements => "ERROR_REASON_MULTIPLE_STATEMENTS",
@@ -236,6 +245,9 @@ impl ErrorReason {
             "ERROR_REASON_LEAD_TIME_NOT_ELAPSED" => Some(Self::LeadTimeNotElapsed),
             "ERROR_REASON_SIGNING_UNAVAILABLE" => Some(Self::SigningUnavailable),
             "ERROR_REASON_KEY_SET_FULL" => Some(Self::KeySetFull),
+            "ERROR_REASON_KEY_STORE_CONFLICT" => Some(Self::KeyStoreConflict),
+            "ERROR_REASON_KEY_STORE_UNAVAILABLE" => Some(Self::KeyStoreUnavailable),
+            "ERROR_REASON_VERIFIER_NOT_SEEN" => Some(Self::VerifierNotSeen),
             "ERROR_REASON_SQL_EMPTY" => Some(Self::SqlEmpty),
             "ERROR_REASON_SQL_TOO_LARGE" => Some(Self::SqlTooLarge),
             "ERROR_REASON_MULTIPLE_STATEMENTS" => Some(Self::MultipleStatements),

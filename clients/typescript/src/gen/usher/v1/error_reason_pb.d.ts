@@ -171,6 +171,27 @@ export enum ErrorReason {
   KEY_SET_FULL = 43,
 
   /**
+   * Another replica has just changed the key ring otherwise; nothing was done, and its ring is in force.
+   *
+   * @generated from enum value: ERROR_REASON_KEY_STORE_CONFLICT = 44;
+   */
+  KEY_STORE_CONFLICT = 44,
+
+  /**
+   * The key store cannot be reached or used; keys stay as they are, and signing goes on.
+   *
+   * @generated from enum value: ERROR_REASON_KEY_STORE_UNAVAILABLE = 45;
+   */
+  KEY_STORE_UNAVAILABLE = 45,
+
+  /**
+   * A verifier that the settings name has not fetched the prepared key; metadata `verifiers` names all.
+   *
+   * @generated from enum value: ERROR_REASON_VERIFIER_NOT_SEEN = 46;
+   */
+  VERIFIER_NOT_SEEN = 46,
+
+  /**
    * The SQL text is empty or only a comment.
    *
    * @generated from enum value: ERROR_REASON_SQL_EMPTY = 60;

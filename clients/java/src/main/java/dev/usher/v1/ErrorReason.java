@@ -192,6 +192,30 @@ public enum ErrorReason
   ERROR_REASON_KEY_SET_FULL(43),
   /**
    * <pre>
+   * Another replica has just changed the key ring otherwise; nothing was done, and its ring is in force.
+   * </pre>
+   *
+   * <code>ERROR_REASON_KEY_STORE_CONFLICT = 44;</code>
+   */
+  ERROR_REASON_KEY_STORE_CONFLICT(44),
+  /**
+   * <pre>
+   * The key store cannot be reached or used; keys stay as they are, and signing goes on.
+   * </pre>
+   *
+   * <code>ERROR_REASON_KEY_STORE_UNAVAILABLE = 45;</code>
+   */
+  ERROR_REASON_KEY_STORE_UNAVAILABLE(45),
+  /**
+   * <pre>
+   * A verifier that the settings name has not fetched the prepared key; metadata `verifiers` names all.
+   * </pre>
+   *
+   * <code>ERROR_REASON_VERIFIER_NOT_SEEN = 46;</code>
+   */
+  ERROR_REASON_VERIFIER_NOT_SEEN(46),
+  /**
+   * <pre>
    * The SQL text is empty or only a comment.
    * </pre>
    *
@@ -682,6 +706,30 @@ public enum ErrorReason
   public static final int ERROR_REASON_KEY_SET_FULL_VALUE = 43;
   /**
    * <pre>
+   * Another replica has just changed the key ring otherwise; nothing was done, and its ring is in force.
+   * </pre>
+   *
+   * <code>ERROR_REASON_KEY_STORE_CONFLICT = 44;</code>
+   */
+  public static final int ERROR_REASON_KEY_STORE_CONFLICT_VALUE = 44;
+  /**
+   * <pre>
+   * The key store cannot be reached or used; keys stay as they are, and signing goes on.
+   * </pre>
+   *
+   * <code>ERROR_REASON_KEY_STORE_UNAVAILABLE = 45;</code>
+   */
+  public static final int ERROR_REASON_KEY_STORE_UNAVAILABLE_VALUE = 45;
+  /**
+   * <pre>
+   * A verifier that the settings name has not fetched the prepared key; metadata `verifiers` names all.
+   * </pre>
+   *
+   * <code>ERROR_REASON_VERIFIER_NOT_SEEN = 46;</code>
+   */
+  public static final int ERROR_REASON_VERIFIER_NOT_SEEN_VALUE = 46;
+  /**
+   * <pre>
    * The SQL text is empty or only a comment.
    * </pre>
    *
@@ -1033,6 +1081,9 @@ public enum ErrorReason
       case 41: return ERROR_REASON_LEAD_TIME_NOT_ELAPSED;
       case 42: return ERROR_REASON_SIGNING_UNAVAILABLE;
       case 43: return ERROR_REASON_KEY_SET_FULL;
+      case 44: return ERROR_REASON_KEY_STORE_CONFLICT;
+      case 45: return ERROR_REASON_KEY_STORE_UNAVAILABLE;
+      case 46: return ERROR_REASON_VERIFIER_NOT_SEEN;
       case 60: return ERROR_REASON_SQL_EMPTY;
       case 61: return ERROR_REASON_SQL_TOO_LARGE;
       case 62: return ERROR_REASON_MULTIPLE_STATEMENTS;
