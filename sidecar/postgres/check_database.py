@@ -7,7 +7,7 @@ from typing import Any, Final
 import asyncpg
 
 from sidecar.postgres.claim_key import ClaimKey
-from sidecar.postgres.signed_claims import KEY_UNKNOWN, TAMPERED, ClaimSettings, begin_as
+from sidecar.postgres.signed_claims import TAMPERED, ClaimSettings, trouble_of_key
 
 # The functions are looked up in the catalog: to_regprocedure fails where the login may not use the schema.
 # Since 16 a membership may come without the right to SET ROLE.
@@ -81,7 +81,7 @@ async def check_database(
         found = await connection.fetchrow(_CHECK, settings.role)
     assert found is not None  # its first table has one row
     trouble = _of_database(found, settings) or _of_login(found, settings)
-    trouble = trouble or await _of_key(connection, settings.role, key)
+    trouble = trouble or await trouble_of_key(connection, settings.role, key)
     if trouble is None and not settings.unsigned_claims:
         trouble = await _of_forgery(connection, settings.role)
     return trouble
@@ -160,15 +160,3 @@ async def _of_forgery(connection: asyncpg.Connection[Any], role: str) -> str | N
     finally:
         await connection.execute("ROLLBACK")
     return "auth.session() believes forged claims; run the SQL of `usher db install --print` to restore it"
-
-
-async def _of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
-    try:
-        await begin_as(connection, key, role, "{}", 5.0, "BEGIN READ ONLY")
-    except asyncpg.PostgresError as error:
-        if getattr(error, "sqlstate", "") != TAMPERED:
-            raise
-        return KEY_UNKNOWN
-    finally:
-        await connection.execute("ROLLBACK")
-    return None
