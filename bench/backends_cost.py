@@ -25,7 +25,7 @@ from claims_cost import ALICE, PASSWORD, backend_cpu, fit, folder, turn
 from sidecar.core.clock import SystemClock
 from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer
-from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.detection import DetectedBackend
 from sidecar.postgres.pool import Pool, PoolSettings
 from sidecar.postgres.scoped_backend import ClaimSettings
@@ -98,7 +98,7 @@ async def measure(server: EmbeddedPostgres, rounds: int) -> dict[str, list[tuple
             async with opened(server, name) as chosen:
                 async with chosen.lease() as connection:
                     pid = connection.get_server_pid()
-                backend: Any = DetectedBackend(chosen, ClaimSettings(), keys[name])
+                backend: Any = DetectedBackend(chosen, ClaimSettings(), CurrentKey(keys[name]))
                 await turn(backend, chosen, pid, 20)  # warms up
                 assert backend.kind == ("postgres" if name == "postgres" else "pg_session_jwt")
                 found[name].append(await turn(backend, chosen, pid, QUERIES))

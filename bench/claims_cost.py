@@ -23,7 +23,7 @@ from sidecar.core.issuer import Scope
 from sidecar.core.queries import Statement
 from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer, pool
-from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.pool import Pool, PoolSettings
 from sidecar.postgres.scoped_backend import ClaimSettings
 from sidecar.postgres.signed_claims import SignedClaimsBackend
@@ -139,7 +139,7 @@ async def measure(server: EmbeddedPostgres, rounds: int) -> dict[str, list[tuple
             async with opened(server, name.partition(",")[0]) as chosen:
                 async with chosen.lease() as connection:
                     pid = connection.get_server_pid()
-                backend = kind(chosen, ClaimSettings(), key)
+                backend = kind(chosen, ClaimSettings(), CurrentKey(key))
                 await turn(backend, chosen, pid, 30)  # warms up
                 found[name].append(await turn(backend, chosen, pid, QUERIES))
     return found

@@ -27,7 +27,7 @@ from sidecar.core.revocation_memory import MemoryRevocations
 from sidecar.core.revocations import Addition, Revocations, RevocationSettings
 from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer
-from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.pool import PoolSettings
 from sidecar.postgres.revocation_store import PostgresRevocations
 from sidecar.postgres.signed_claims import ClaimSettings, SignedClaimsBackend
@@ -89,7 +89,7 @@ async def asking(server: EmbeddedPostgres, rounds: int) -> dict[str, list[tuple[
             async with opened(server, databases[name]) as chosen:
                 async with chosen.lease() as connection:
                     pid = connection.get_server_pid()
-                backend = SignedClaimsBackend(chosen, ClaimSettings(), keys[name])
+                backend = SignedClaimsBackend(chosen, ClaimSettings(), CurrentKey(keys[name]))
                 await turn(backend, chosen, pid, 30)  # warms up
                 found[name].append(await turn(backend, chosen, pid, QUERIES))
     await reading(server, keys[WAYS[2]])
@@ -100,7 +100,7 @@ async def reading(server: EmbeddedPostgres, key: ClaimKey) -> None:
     """Prints what one reading of a long list takes."""
     host = server.superuser_dsn("asks_many").rpartition("@")[2]
     settings = PoolSettings(database_url=f"postgresql://bench:{PASSWORD}@{host}", logins=2)
-    store = PostgresRevocations(settings, key, SystemClock())
+    store = PostgresRevocations(settings, CurrentKey(key), SystemClock())
     await store.read()
     started, cpu = time.perf_counter(), time.process_time()
     for _ in range(20):

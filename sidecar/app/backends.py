@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sidecar.app.claim_key_reload import ClaimKeyReloader
 from sidecar.config import Config
 from sidecar.config.neon_settings import NEON_HTTP, neon_settings
 from sidecar.core.clock import Clock
@@ -17,7 +19,7 @@ from sidecar.core.issuer import Issuer, TokenRequest
 from sidecar.core.queries import Backend
 from sidecar.core.revocations import RevocationStore
 from sidecar.postgres.check_database import DatabaseCheck
-from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.detection import DetectedBackend
 from sidecar.postgres.neon_http.backend import NeonHttpBackend
 from sidecar.postgres.neon_http.exchange import Exchange
@@ -27,7 +29,7 @@ from sidecar.postgres.revocation_store import PostgresRevocations
 from sidecar.postgres.scoped_backend import Identity
 from sidecar.postgres.session_jwt import SessionJwtBackend
 from sidecar.postgres.session_keys import with_session_key
-from sidecar.postgres.signed_claims import SignedClaimsBackend
+from sidecar.postgres.signed_claims import SignedClaimsBackend, try_key
 from sidecar.web.sql_client import SqlClient
 
 PROBE_SUBJECT: Final = "usher-probe"
@@ -61,7 +63,7 @@ def build_backend(
 
 
 def _postgres(config: Config, clock: Clock, observer: Observer) -> BackendParts:
-    key = ClaimKey.parse(config.claim_key) if config.claim_key else None
+    key = CurrentKey(ClaimKey.parse(config.claim_key)) if config.claim_key else None
     settings, pooling = config.claim_settings, config.pool_settings.pooling
     pool = Pool(
         config.pool_settings,
@@ -82,11 +84,20 @@ def _postgres(config: Config, clock: Clock, observer: Observer) -> BackendParts:
         backend = DetectedBackend(pool, settings, key, pooling)
     else:
         backend = SignedClaimsBackend(pool, settings, key, pooling)
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(pool.run(), name="pool")
+            if key is not None and config.claim_key_file:
+                believed = functools.partial(try_key, pool, settings)
+                reloader = ClaimKeyReloader(Path(config.claim_key_file), key, believed, clock, observer)
+                tasks.create_task(reloader.run(), name="claim key")
+
     return BackendParts(
         backend=backend,
         trouble=lambda: pool.trouble,
         connections=connections,
-        run=pool.run,
+        run=run,
         close=pool.close,
         revocations=PostgresRevocations(config.pool_settings, key, clock) if key else None,
     )

@@ -226,6 +226,17 @@ class TlsLoaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimKeyLoaded:
+    """Another claim key was read. `outcome` is loaded, or refused: then the one before stays in force.
+
+    `detail` says why, without the key.
+    """
+
+    outcome: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationsRead:
     """The deny list was read. `outcome` is read or failed; when it failed, the list before stays in force."""
 
@@ -266,6 +277,7 @@ Event = (
     | TlsLoaded
     | RevocationsRead
     | TokensRevoked
+    | ClaimKeyLoaded
 )
 
 Observer = Callable[[Event], None]

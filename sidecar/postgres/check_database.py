@@ -8,12 +8,12 @@ import asyncpg
 
 from sidecar.core.errors import UsherError
 from sidecar.core.issuer import Scope
-from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.pool import OutdatedError
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 from sidecar.postgres.session_jwt import NOT_INSTALLED, begin_by_token
 from sidecar.postgres.session_keys import EXTENSION, SessionKey, extension_installed, session_key
-from sidecar.postgres.signed_claims import KEY_UNKNOWN, TAMPERED, begin_as
+from sidecar.postgres.signed_claims import TAMPERED, trouble_of_key
 
 # The functions are looked up in the catalog: to_regprocedure fails where the login may not use the schema.
 # Since 16 a membership may come without the right to SET ROLE.
@@ -93,7 +93,7 @@ class DatabaseCheck:
     Any session may be the one that is asked: where it is a new one, others may still be from before.
     """
 
-    def __init__(self, settings: ClaimSettings, key: ClaimKey | None) -> None:
+    def __init__(self, settings: ClaimSettings, key: CurrentKey | None) -> None:
         self._settings = settings
         self._key = key
         self._installed: bool | None = None
@@ -103,7 +103,7 @@ class DatabaseCheck:
         before, self._installed = self._installed, await extension_installed(connection)
         if before not in (None, self._installed):
             raise _outdated(self._installed)
-        return await check_database(connection, self._settings, self._key)
+        return await check_database(connection, self._settings, self._key.key if self._key else None)
 
 
 async def check_database(
@@ -210,7 +210,7 @@ async def _of_signed_claims(
 ) -> str | None:
     if key is None:
         return f"claim_key is not set, which a database without {EXTENSION} needs; run `usher db key add`"
-    trouble = await _of_key(connection, settings.role, key)
+    trouble = await trouble_of_key(connection, settings.role, key)
     if trouble is None and not settings.unsigned_claims:
         trouble = await _of_forgery(connection, settings.role)
     return trouble
@@ -229,18 +229,6 @@ async def _of_forgery(connection: asyncpg.Connection[Any], role: str) -> str | N
     finally:
         await connection.execute("ROLLBACK")
     return "auth.session() believes forged claims; run the SQL of `usher db install --print` to restore it"
-
-
-async def _of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
-    try:
-        await begin_as(connection, key, role, "{}", 5.0, "BEGIN READ ONLY")
-    except asyncpg.PostgresError as error:
-        if getattr(error, "sqlstate", "") != TAMPERED:
-            raise
-        return KEY_UNKNOWN
-    finally:
-        await connection.execute("ROLLBACK")
-    return None
 
 
 async def _of_token(connection: asyncpg.Connection[Any], role: str, own: SessionKey) -> str | None:

@@ -56,3 +56,10 @@ class ClaimKey:
 
     def _over(self, message: bytes) -> str:
         return f"{self.id}.{hmac.digest(self.secret, message, 'sha256').hex()}"
+
+
+@dataclass(slots=True)
+class CurrentKey:
+    """The key in force, for all that make tags. Another one may take its place between two transactions."""
+
+    key: ClaimKey

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 
 from sidecar.core.issuer import Scope
-from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.pool import Pool, Pooling
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity, ScopedBackend
 from sidecar.postgres.session_jwt import SessionJwtBackend
@@ -25,7 +25,7 @@ class DetectedBackend(ScopedBackend):
     """Signed claims or tokens, as each session can."""
 
     def __init__(
-        self, pool: Pool, settings: ClaimSettings, key: ClaimKey, pooling: Pooling = Pooling.DIRECT
+        self, pool: Pool, settings: ClaimSettings, key: CurrentKey, pooling: Pooling = Pooling.DIRECT
     ) -> None:
         super().__init__(pool, settings)
         self._signed = SignedClaimsBackend(pool, settings, key, pooling)

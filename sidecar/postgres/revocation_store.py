@@ -18,7 +18,7 @@ from sidecar.core.clock import Clock
 from sidecar.core.deny_list import By, Revocation
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.revocations import Addition
-from sidecar.postgres.claim_key import BINDING, ClaimKey
+from sidecar.postgres.claim_key import BINDING, CurrentKey
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble, translate
 from sidecar.postgres.logins import connector
 from sidecar.postgres.pool import SESSION_SETTINGS, Pooling, PoolSettings, head
@@ -48,7 +48,7 @@ class PostgresRevocations:
 
     shared = True
 
-    def __init__(self, settings: PoolSettings, key: ClaimKey, clock: Clock) -> None:
+    def __init__(self, settings: PoolSettings, key: CurrentKey, clock: Clock) -> None:
         self._settings = settings
         self._key = key
         self._clock = clock
@@ -127,7 +127,7 @@ class PostgresRevocations:
             async with asyncio.timeout(LONGEST_SECONDS):
                 connection = await self._connected()
                 await connection.execute(head(self._settings.pooling, read_only=read_only))
-                tag = self._key.list_tag(await connection.fetchval(BINDING), request)
+                tag = self._key.key.list_tag(await connection.fetchval(BINDING), request)
                 rows: list[asyncpg.Record] = await connection.fetch(_ASK, request, tag)
                 await connection.execute("COMMIT")
         except BaseException:

@@ -13,8 +13,8 @@ import asyncpg
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
-from sidecar.postgres.claim_key import BINDING, ClaimKey
-from sidecar.postgres.errors import DRIVER_ERRORS
+from sidecar.postgres.claim_key import BINDING, ClaimKey, CurrentKey
+from sidecar.postgres.errors import DRIVER_ERRORS, translate
 from sidecar.postgres.pool import Pool, Pooling, head
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity, ScopedBackend, cannot_become
 
@@ -45,11 +45,33 @@ async def begin_as(
     await connection.fetchrow(_ENTER, claims, key.tag(binding, role, claims), milliseconds, role)
 
 
+async def trouble_of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
+    """Why the database does not believe a key; None when it does. Raises asyncpg's errors."""
+    try:
+        await begin_as(connection, key, role, "{}", 5.0, "BEGIN READ ONLY")
+    except asyncpg.PostgresError as error:
+        if getattr(error, "sqlstate", "") != TAMPERED:
+            raise
+        return KEY_UNKNOWN
+    finally:
+        await connection.execute("ROLLBACK")
+    return None
+
+
+async def try_key(pool: Pool, settings: ClaimSettings, key: ClaimKey) -> str | None:
+    """As `trouble_of_key`, on a connection of the pool. Raises UsherError."""
+    async with pool.lease() as connection:
+        try:
+            return await trouble_of_key(connection, settings.role, key)
+        except DRIVER_ERRORS as error:
+            raise translate(error, show_message=settings.show_database_messages) from None
+
+
 class SignedClaimsBackend(ScopedBackend):
     """Runs each statement in a transaction that carries the scope's claims, their tag and the role."""
 
     def __init__(
-        self, pool: Pool, settings: ClaimSettings, key: ClaimKey, pooling: Pooling = Pooling.DIRECT
+        self, pool: Pool, settings: ClaimSettings, key: CurrentKey, pooling: Pooling = Pooling.DIRECT
     ) -> None:
         super().__init__(pool, settings)
         self._key = key
@@ -67,7 +89,7 @@ class SignedClaimsBackend(ScopedBackend):
         begin = head(self._pooling, read_only=read_only)
         role = scope.role or self._settings.role
         try:
-            await begin_as(connection, self._key, role, scope.payload_json, timeout, begin)
+            await begin_as(connection, self._key.key, role, scope.payload_json, timeout, begin)
         except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError):
             raise cannot_become(role) from None
         except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):

@@ -50,7 +50,7 @@ def _decision_level(event: events.PolicyDecided) -> int:
     return logging.DEBUG if event.verdict == "allowed" else logging.INFO
 
 
-def _loaded_level(event: events.PolicyLoaded | events.TlsLoaded) -> int:
+def _loaded_level(event: events.PolicyLoaded | events.TlsLoaded | events.ClaimKeyLoaded) -> int:
     return logging.INFO if event.outcome == "loaded" else logging.ERROR
 
 
@@ -91,6 +91,7 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.TlsLoaded: ("tls_loaded", _loaded_level),
     events.RevocationsRead: ("revocations_read", _read_level),
     events.TokensRevoked: ("tokens_revoked", logging.INFO),
+    events.ClaimKeyLoaded: ("claim_key_loaded", _loaded_level),
 }
 """The name in the log and the level of every event."""
 

@@ -111,6 +111,7 @@ class Metrics:
             events.TlsLoaded: self._tls_loaded,
             events.RevocationsRead: lambda event: self._revocation_reads.of(event.outcome).inc(),
             events.TokensRevoked: lambda event: self._revocation_changes.of(event.action, event.by).inc(),
+            events.ClaimKeyLoaded: lambda event: self._claim_key_reloads.of(event.outcome).inc(),
         }
 
     def observe(self, event: events.Event) -> None:
@@ -244,6 +245,9 @@ class Metrics:
         )
         self._caller_keys = Gauge(
             "usher_caller_jwks_keys", "Keys of service-account tokens in use.", registry=self._registry
+        )
+        self._claim_key_reloads = self._counter(
+            "usher_claim_key_reloads_total", "Readings of another claim key, by outcome.", "outcome"
         )
         self._tls_reloads = self._counter(
             "usher_tls_reloads_total", "Readings of the TLS files, by outcome.", "outcome"

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from sidecar.core.values import Parameter
+from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.codecs import Prepared, TypedConnection, prepare
 from sidecar.postgres.parameters import bind
 from sidecar.postgres.pool import Pool
@@ -98,7 +99,7 @@ async def pool(place: Place) -> AsyncIterator[Pool]:
 @pytest.fixture
 async def backend(pool: Pool, place: Place) -> SignedClaimsBackend:
     """The backend on that one connection."""
-    return SignedClaimsBackend(pool, SHARED, key_of(place.admin))
+    return SignedClaimsBackend(pool, SHARED, CurrentKey(key_of(place.admin)))
 
 
 @pytest.fixture

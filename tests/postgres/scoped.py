@@ -22,7 +22,7 @@ from sidecar.core.sql import leading_keyword
 from sidecar.core.values import NULL, Kind, Parameter, ResultSet
 from sidecar.postgres import installer
 from sidecar.postgres.check_database import DatabaseCheck, check_database
-from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.detection import DetectedBackend
 from sidecar.postgres.pool import Pool, PoolSettings
 from sidecar.postgres.scoped_backend import ClaimSettings, ScopedBackend
@@ -198,7 +198,7 @@ async def running_pool(
     pool = Pool(
         PoolSettings(database_url=dsn, **pool_settings),
         # The key may be made later; only who looks for the extension needs what the other remembers.
-        DatabaseCheck(chosen, key_of(dsn))
+        DatabaseCheck(chosen, CurrentKey(key_of(dsn)))
         if keyed
         else lambda connection: check_database(connection, chosen, key_of(dsn)),
         clock or SystemClock(),
@@ -222,7 +222,7 @@ async def running_backend(dsn: str, **options: Any) -> AsyncIterator[ScopedBacke
     settings = options.setdefault("settings", SHARED)
     async with running_pool(dsn, **options) as pool:
         kind = DetectedBackend if options.get("keyed") else SignedClaimsBackend
-        yield kind(pool, settings, key_of(dsn))
+        yield kind(pool, settings, CurrentKey(key_of(dsn)))
 
 
 async def query(backend: Backend, who: Scope, sql: str, *values: Any, **options: Any) -> ResultSet:

@@ -13,6 +13,7 @@ import pytest
 from sidecar.core.errors import Reason
 from sidecar.core.events import DatabaseStateChanged
 from sidecar.postgres import installer
+from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.detection import DetectedBackend
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 from tests.fakes import FakeClock
@@ -73,7 +74,7 @@ async def served(
     async with running_pool(
         place.login, clock=clock, observer=watcher, settings=settings, keyed=True, **options
     ) as pool:
-        yield DetectedBackend(pool, settings, key_of(place.admin))
+        yield DetectedBackend(pool, settings, CurrentKey(key_of(place.admin)))
 
 
 async def changed(clock: FakeClock, watcher: Watcher, seconds: float, *, reachable: bool) -> None:

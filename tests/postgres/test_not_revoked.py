@@ -13,6 +13,7 @@ from sidecar.core.deny_list import By
 from sidecar.core.errors import Reason
 from sidecar.core.issuer import Scope
 from sidecar.core.revocations import Addition
+from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.pool import PoolSettings
 from sidecar.postgres.revocation_store import PostgresRevocations
 from sidecar.postgres.signed_claims import SignedClaimsBackend
@@ -65,7 +66,9 @@ async def store(own: Place) -> AsyncIterator[PostgresRevocations]:
 
 
 def store_of(own: Place) -> PostgresRevocations:
-    return PostgresRevocations(PoolSettings(database_url=own.login), key_of(own.login), SystemClock())
+    return PostgresRevocations(
+        PoolSettings(database_url=own.login), CurrentKey(key_of(own.login)), SystemClock()
+    )
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from sidecar.core.errors import Reason, UsherError
 from sidecar.core.revocation_memory import MemoryRevocations
 from sidecar.core.revocations import Addition, Revocations, RevocationSettings
 from sidecar.postgres import installer
-from sidecar.postgres.claim_key import BINDING, ClaimKey
+from sidecar.postgres.claim_key import BINDING, ClaimKey, CurrentKey
 from sidecar.postgres.pool import Pooling, PoolSettings
 from sidecar.postgres.revocation_store import CHANNEL, POLL_SECONDS, PostgresRevocations
 from tests.fakes import FakeClock, Recorder
@@ -44,7 +44,7 @@ async def store_on(
     dsn: str, *, key: ClaimKey | None = None, clock: Any = None, **settings: Any
 ) -> AsyncIterator[PostgresRevocations]:
     store = PostgresRevocations(
-        PoolSettings(database_url=dsn, **settings), key or key_of(dsn), clock or SystemClock()
+        PoolSettings(database_url=dsn, **settings), CurrentKey(key or key_of(dsn)), clock or SystemClock()
     )
     try:
         yield store

@@ -247,6 +247,11 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         "info",
         {"event": "tokens_revoked", "by": "jti", "action": "lift"},
     ),
+    (
+        events.ClaimKeyLoaded(outcome="refused", detail="claim_key_file cannot be read"),
+        "error",
+        {"event": "claim_key_loaded", "outcome": "refused", "detail": "claim_key_file cannot be read"},
+    ),
 ]
 
 
