@@ -375,6 +375,8 @@ def test_every_setting_says_what_it_is() -> None:
     assert [name for name, declared in DECLARED.items() if declared.secret] == [
         "database_url",
         "claim_key",
+        "key_store_url",
+        "key_encryption_key",
     ]
 
 

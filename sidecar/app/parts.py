@@ -10,24 +10,32 @@ from pathlib import Path
 
 from sidecar.app.backends import BackendParts, build_backend
 from sidecar.app.callers import CallerParts, build_callers
+from sidecar.app.key_stores import build_key_store
 from sidecar.app.policy_reload import PolicyReloader
 from sidecar.config import Config, load_statements
+from sidecar.config.key_settings import MEMORY
+from sidecar.config.neon_settings import NEON_HTTP
 from sidecar.core.clock import Clock
 from sidecar.core.events import (
     CallerKeysFetched,
     DatabaseStateChanged,
     Event,
+    JwksServed,
+    KeyStoreStateChanged,
     Observer,
     RevocationsRead,
     SafetyWeakened,
 )
+from sidecar.core.following import Follower
 from sidecar.core.health import Health, Trouble
 from sidecar.core.issuer import Issuer
+from sidecar.core.key_store import FetchLog
 from sidecar.core.policy import Authorizer
 from sidecar.core.queries import ScopedQueries
 from sidecar.core.revocation_memory import MemoryRevocations
 from sidecar.core.revocations import Revocations
-from sidecar.core.rotation import Rotator, first_ring
+from sidecar.core.ring_clock import RingClock
+from sidecar.core.rotation import Rotator, join
 from sidecar.core.rotation_settings import SAFE_LEAD_SECONDS
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
@@ -54,6 +62,7 @@ class Parts:
     authorizer: Authorizer
     policy_reloader: PolicyReloader | None
     rotator: Rotator
+    follower: Follower
     database: BackendParts
     revocations: Revocations
     health: Health
@@ -65,17 +74,24 @@ class Parts:
 
 
 async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
-    """The parts, the first keys made; `reload` asks for another look at the policy file.
+    """The parts, with a key ring; `reload` asks for another look at the policy file.
 
-    Raises SettingsError for settings that cannot be served.
+    Raises SettingsError for settings that cannot be served, and UsherError when the key store cannot be used.
     """
     metrics = Metrics(clock, ACCESS)
+    rotation = config.rotation_settings
+    key_clock = RingClock(clock)
+    fetches = FetchLog(key_clock, rotation.verifiers)
     wake: list[Callable[[], None]] = []
 
     def observe(event: Event) -> None:
         metrics.observe(event)
         log(event)
-        if isinstance(event, DatabaseStateChanged | CallerKeysFetched | RevocationsRead):
+        if isinstance(event, JwksServed) and event.version:
+            fetches.note(event.agent, event.version)
+        if isinstance(
+            event, DatabaseStateChanged | CallerKeysFetched | RevocationsRead | KeyStoreStateChanged
+        ):
             for listener in wake:
                 listener()
 
@@ -89,7 +105,6 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     policy = reloader.first() if reloader else None
     authorizer = Authorizer(policy, clock, observe)
     callers = build_callers(config, policy, clock, observe)
-    rotation = config.rotation_settings
 
     def the_issuer() -> Issuer:
         return issuer  # it asks the deny list, which may be in the database
@@ -98,15 +113,16 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     revocations = Revocations(
         database.revocations or MemoryRevocations(clock), config.revocation_settings, clock, observe
     )
+    follower = Follower(await build_key_store(config, clock), rotation, key_clock, observe, fetches=fetches)
+    try:
+        ring = await join(follower, rotation, observe)
+    except BaseException:
+        await follower.store.close()
+        raise
     signer = Signer(
-        await first_ring(rotation, clock, observe),
-        rotation,
-        config.issuer_url,
-        clock,
-        observe,
-        revocations,
+        ring, rotation, config.issuer_url, key_clock, observe, revocations, time_trouble=key_clock.trouble
     )
-    rotator = Rotator(signer, rotation, clock, observe)
+    rotator = Rotator(signer, rotation, clock, observe, follower)
     troubles: dict[str, Trouble] = {
         "keys": signer.trouble,
         "database": database.trouble,
@@ -114,13 +130,16 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     }
     if callers.keys is not None:
         troubles["caller_keys"] = callers.keys.trouble
+    if follower.store.shared:
+        troubles["key_store"] = follower.trouble
     health = Health(troubles, clock)
     wake.append(health.wake)
     metrics.watch_keys(signer, rotation)
+    metrics.watch_key_store(follower, rotation)
     metrics.watch_pool(database.connections)
     metrics.watch_revocations(revocations)
 
-    issuer = Issuer(signer, config.issuer_settings, clock, revocations=revocations)
+    issuer = Issuer(signer, config.issuer_settings, key_clock, revocations=revocations)
     queries = ScopedQueries(database.backend, config.query_settings, clock, observe, catalog)
     calls = CallFactory(
         clock,
@@ -135,14 +154,14 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
         calls,
         TokenService(issuer, signer, authorizer),
         QueryService(issuer, queries, config.max_message_bytes, authorizer),
-        KeyService(signer, rotator, rotation, clock, authorizer),
+        KeyService(signer, rotator, rotation, key_clock, authorizer),
         RevocationService(revocations, authorizer),
         config.max_message_bytes,
     )
     rpc = functools.partial(
         RpcListener, every=every, max_message_bytes=config.max_message_bytes, reflection=config.reflection
     )
-    discovery = Discovery(config.issuer_url, lambda: signer.published, observe)
+    discovery = Discovery(config.issuer_url, lambda: signer.published, observe, rotation.verifiers)
     probes = Probes(metrics.render, health.checks)
     return Parts(
         calls=calls,
@@ -150,6 +169,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
         authorizer=authorizer,
         policy_reloader=reloader,
         rotator=rotator,
+        follower=follower,
         database=database,
         revocations=revocations,
         health=health,
@@ -174,6 +194,14 @@ def _catalog(config: Config) -> Catalog:
 def _say_what_weakens(config: Config, observe: Observer) -> None:
     for setting, consequence in config.weakened():
         observe(SafetyWeakened(setting=setting, consequence=consequence))
+    if config.database_backend == NEON_HTTP and config.key_store == MEMORY:
+        observe(
+            SafetyWeakened(
+                setting="key_store",
+                consequence="after a restart Neon refuses every token until it fetches the new keys, by "
+                "report for up to an hour; key_store=postgres keeps them",
+            )
+        )
     if config.rotation_lead_time < SAFE_LEAD_SECONDS and not config.unsafe_rotation_timing:
         observe(
             SafetyWeakened(

@@ -47,6 +47,8 @@ async def serve(
     """
     parts = await build(config, clock, reload or asyncio.Event())
     async with contextlib.AsyncExitStack() as stack:
+        # After the public port: whoever is forgotten must not be asked for keys any more.
+        stack.push_async_callback(parts.follower.leave)
         stack.push_async_callback(parts.database.close, config.drain_grace)
         stack.push_async_callback(parts.revocations.close)
         addresses = await _listen(parts, config, stack)

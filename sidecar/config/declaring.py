@@ -119,6 +119,16 @@ def optional_path(text: str) -> str:
     return text
 
 
+def agent_names(text: str) -> str:
+    """In lower case, without blanks: products of User-Agent (RFC 9110 sections 10.1.5 and 5.6.2)."""
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    fits = all(re.fullmatch(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}", name) for name in names)
+    # The last two are what everyone else is counted as.
+    if not fits or len(set(names)) < len(names) or len(names) > 16 or {"browser", "other", "*"} & set(names):
+        raise ValueError("at most 16 names such as neon-proxy, separated by commas; not browser or other")
+    return ",".join(names)
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:

@@ -11,6 +11,7 @@ from sidecar.config.caller_settings import check_caller_settings
 from sidecar.config.declaring import (
     Declared,
     address,
+    agent_names,
     duration,
     file_mode,
     folder,
@@ -24,6 +25,7 @@ from sidecar.config.declaring import (
     tcp_address,
     whole_seconds,
 )
+from sidecar.config.key_settings import MEMORY, POSTGRES, check_key_settings
 from sidecar.config.neon_settings import NEON_HTTP, check_neon_settings
 from sidecar.core.errors import SettingsError
 from sidecar.core.issuer import IssuerSettings
@@ -164,6 +166,28 @@ class Config:
         weakens="verifiers with cached keys may refuse valid tokens",
     )
 
+    key_store: str = setting(
+        MEMORY,
+        "where signing keys live: memory, until this process ends; postgres, for all replicas and restarts",
+        one_of(MEMORY, POSTGRES),
+    )
+    key_store_url: str = setting(
+        "", "the key store's database, as `usher keys install` printed it", str, secret=True
+    )
+    key_encryption_key: str = setting(
+        "", "what seals private keys in the key store; several: the first seals, all open", str, secret=True
+    )
+    key_encryption_key_file: str = setting("", "a file that holds key_encryption_key", optional_path)
+    key_encryption_key_command: str = setting(
+        "", "a program and its arguments that print key_encryption_key, as of a KMS; run without a shell", str
+    )
+    verifiers: str = setting(
+        "", "user agents that must have fetched a key before it signs, such as neon-proxy", agent_names
+    )
+    verifier_wait: int = setting(
+        3600, "how long a verifier that stays away holds the next key back", whole_seconds
+    )
+
     revocation_max_age: float = setting(
         60.0, "how old the deny list may be before tokens and scopes are refused", duration
     )
@@ -228,6 +252,7 @@ class Config:
             )
         self._check_backend()
         check_neon_settings(self)
+        check_key_settings(self)
         self.issuer_settings.validate()
         self.rotation_settings.validate()
         self.query_settings.validate()
@@ -264,6 +289,8 @@ class Config:
             period=self.rotation_period,
             lead_time=self.rotation_lead_time,
             max_token_ttl=self.max_token_ttl,
+            verifiers=tuple(filter(None, self.verifiers.split(","))),
+            verifier_wait=self.verifier_wait,
             unsafe_timing=self.unsafe_rotation_timing,
         )
 

@@ -36,10 +36,11 @@ def load(
                 values[name] = _parsed(name, value, f"environment variable {variable}")
     for name, value in arguments.items():
         values[name] = _parsed(name, value, f"option --{name.replace('_', '-')}")
-    if path := values.get("claim_key_file"):
-        if values.get("claim_key"):
-            raise SettingsError("claim_key and claim_key_file: give one of them")
-        values["claim_key"] = _text_of("claim_key_file", Path(path))
+    for secret in ("claim_key", "key_encryption_key"):
+        if path := values.get(f"{secret}_file"):
+            if values.get(secret):
+                raise SettingsError(f"{secret} and {secret}_file: give one of them")
+            values[secret] = _text_of(f"{secret}_file", Path(path))
     config = Config(**values)
     config.validate()
     return config

@@ -121,6 +121,18 @@ class KeyHeldBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSkewed:
+    """This machine's clock and the key store's have come to differ much, or no longer do.
+
+    Keys and tokens follow the store's. `signs` is false when the difference is too large for that.
+    """
+
+    skew: float
+    skewed: bool
+    signs: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyActivatedUnseen:
     """A key signs although named verifiers have not been seen to fetch it: they may refuse its tokens."""
 
@@ -130,10 +142,12 @@ class KeyActivatedUnseen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JwksServed:
-    """The JWKS was asked for. `agent` is a bounded class of user agent: neon-proxy, browser, other."""
+    """The JWKS was asked for. `agent` is a named verifier, or a bounded class of user agent: neon-proxy,
+    browser, other. `version` is that of the key ring whose set the client has now, 0 for none."""
 
     status: int
     agent: str
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +279,7 @@ Event = (
     | KeyStoreOlder
     | KeyHeldBack
     | KeyActivatedUnseen
+    | ClockSkewed
     | JwksServed
     | DatabaseStateChanged
     | ConnectionDiscarded

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from sidecar.core.errors import SettingsError, UsherError
-from sidecar.core.events import KeyStoreOlder, KeyStoreStateChanged, Observer
+from sidecar.core.events import ClockSkewed, KeyStoreOlder, KeyStoreStateChanged, Observer
 from sidecar.core.key_store import Beat, Fetch, FetchLog, KeyStore, Outcome, Replica, Snapshot, joined
 from sidecar.core.keyring import KeyRing
 from sidecar.core.ring_clock import MAX_SKEW_SECONDS, RingClock
@@ -16,6 +16,9 @@ from sidecar.core.rotation_settings import RotationSettings
 
 LONGEST_BEAT_SECONDS: Final = 5.0
 """Between two looks at the store. Short, because the clock may be set while we sleep."""
+
+REPORTED_SKEW_SECONDS: Final = 5.0
+"""From when on it is said that two clocks differ. Half of it, and it is over."""
 
 Adopt = Callable[[KeyRing], None]
 """Puts a ring in force. The store is told after it has returned."""
@@ -47,6 +50,7 @@ class Follower:
         self._snapshot = Snapshot(ring=self._ring, now=clock.now())
         self._synced_at = clock.monotonic()
         self._reachable: bool | None = None
+        self._skewed = False
 
     @property
     def ring(self) -> KeyRing:
@@ -126,8 +130,13 @@ class Follower:
         return f"the key store has not been reached for {int(silent)} s; keys may have changed there"
 
     def _hear(self, snapshot: Snapshot) -> None:
-        if self.store.shared:
-            self.clock.hear(snapshot.now, self.clock.monotonic())
+        if not self.store.shared:
+            return
+        self.clock.hear(snapshot.now, self.clock.monotonic())
+        skew = self.clock.skew
+        if self._skewed == (abs(skew) < REPORTED_SKEW_SECONDS / (2 if self._skewed else 1)):
+            self._skewed = not self._skewed
+            self._observer(ClockSkewed(skew=skew, skewed=self._skewed, signs=self.clock.trouble() is None))
 
     def _go_over_to(self, found: Snapshot, *, partial: bool = False) -> None:
         """Puts a newer ring in force. `partial`: only the ring of `found` is known."""

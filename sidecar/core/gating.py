@@ -106,6 +106,15 @@ def unconfirmed(snapshot: Snapshot, version: int, now: float, settings: Rotation
     )
 
 
+def may_sign_with(key: RingKey, replicas: Iterable[Replica], now: float) -> tuple[str, ...]:
+    """The replicas that may still sign with a retired key. Silent ones too: whoever is cut off goes on."""
+    if key.idle_at is not None:
+        return ()
+    return tuple(
+        replica.id for replica in replicas if replica.version < key.retired_in and replica.signs_until >= now
+    )
+
+
 def _confirmed(
     key: RingKey, replicas: tuple[Replica, ...], now: float, settings: RotationSettings
 ) -> RingKey:
@@ -113,8 +122,6 @@ def _confirmed(
         replica.version >= key.published_in for replica in replicas if reachable(replica, now, settings)
     ):
         key = replace(key, served_at=now)
-    # Silent ones too: whoever is cut off goes on signing.
-    quiet = all(replica.version >= key.retired_in or replica.signs_until < now for replica in replicas)
-    if key.state is KeyState.RETIRED and key.idle_at is None and quiet:
+    if key.state is KeyState.RETIRED and key.idle_at is None and not may_sign_with(key, replicas, now):
         key = replace(key, idle_at=now)
     return key

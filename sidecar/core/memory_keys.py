@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sidecar.core.clock import Clock
+from sidecar.core.clock import Clock, woken_or_later
 from sidecar.core.key_store import Beat, Fetch, Outcome, Replica, Snapshot, Swapped, joined
 from sidecar.core.keyring import KeyRing
 
@@ -74,14 +74,10 @@ class MemoryKeyStore:
     async def changed(self, timeout: float) -> None:
         event = asyncio.Event()
         self._waiting.add(event)
-        woken = asyncio.ensure_future(event.wait())
-        later = asyncio.ensure_future(self._clock.sleep(timeout))
         try:
-            await asyncio.wait({woken, later}, return_when=asyncio.FIRST_COMPLETED)
+            await woken_or_later(self._clock, event, timeout)
         finally:
             self._waiting.discard(event)
-            woken.cancel()
-            later.cancel()
 
     async def close(self) -> None:
         """There is nothing to end."""

@@ -177,7 +177,6 @@ class Rotator:
             for _ in range(_MOST_ATTEMPTS):
                 snapshot = await self.follower.sync()
                 now = self._now()
-                max_age = self._signer.published.max_age
                 change = keyring.revoke(
                     snapshot.ring, kid, now, self._signer.last_use, at=now + delay if delay > 0 else None
                 )
@@ -188,7 +187,8 @@ class Rotator:
                     return Revoked(
                         active=self._active(),
                         leaves_at=now + delay,
-                        accepted_until=self._accepted_until(now, delay, max_age),
+                        # A cache in front of a verifier may have kept it, and hand it on at the last moment.
+                        accepted_until=now + delay + self._settings.max_age + VERIFIER_CACHE_SECONDS,
                         unconfirmed=unconfirmed,
                     )
         raise UsherError(Reason.KEY_STORE_CONFLICT, "other replicas keep changing the key ring; retry")
@@ -231,16 +231,6 @@ class Rotator:
                 "until `usher keys list` shows the fetch, or set force",
                 {"verifiers": ",".join(missing)},
             )
-
-    def _accepted_until(self, now: float, delay: float, max_age: int) -> float:
-        """How long a set with the key may be kept: by a verifier, after a cache in front has kept it."""
-        kept = max_age + VERIFIER_CACHE_SECONDS
-        if self.follower.store.shared or delay > 0:
-            return now + delay + kept
-        # This process alone has published the key, so that it knows of every fetch.
-        fetches = self.follower.snapshot.fetches
-        last = max((fetch.at for fetch in fetches), default=None)
-        return now if last is None else min(now, last) + kept
 
     async def _unconfirmed(self, version: int) -> tuple[str, ...]:
         """Who has not gone over to this version, after some patience."""

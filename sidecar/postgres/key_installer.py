@@ -112,8 +112,10 @@ def check_login(name: str) -> None:
 
 
 async def has_keys(connection: asyncpg.Connection[Any]) -> bool:
-    """Whether the store holds any key. Raises UsherError."""
+    """Whether there is a store with a key in it. Raises UsherError."""
     try:
+        if await connection.fetchval("SELECT to_regclass('usher_keys.key')") is None:
+            return False
         return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM usher_keys.key)"))
     except DRIVER_ERRORS as error:
         raise translate(error, show_message=True) from None

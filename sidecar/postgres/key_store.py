@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from sidecar.core.clock import Clock
+from sidecar.core.clock import Clock, woken_or_later
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.key_store import Beat, Fetch, Outcome, Replica, Snapshot, Swapped
 from sidecar.core.keyring import KeyRing
@@ -113,6 +113,11 @@ class PostgresKeyStore:
         self.resealable: list[str] = []
         """The kids that, when last read, another key-encryption key than the first had sealed."""
 
+    @property
+    def kek_id(self) -> str:
+        """The id of the key that seals; empty when nothing can be sealed here."""
+        return self._sealer.kek_id if self._sealer else ""
+
     async def load(self) -> Snapshot:
         async with self._connected() as connection:
             return await self._load(connection)
@@ -157,14 +162,8 @@ class PostgresKeyStore:
             await connection.execute("DELETE FROM usher_keys.replica WHERE id = $1", replica)
 
     async def changed(self, timeout: float) -> None:
-        woken = asyncio.ensure_future(self._news.wait())
-        later = asyncio.ensure_future(self._clock.sleep(timeout))
-        try:
-            await asyncio.wait({woken, later}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            woken.cancel()
-            later.cancel()
-            self._news.clear()
+        await woken_or_later(self._clock, self._news, timeout)
+        self._news.clear()
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

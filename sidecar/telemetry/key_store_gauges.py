@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from sidecar.core import gating
 from sidecar.core.following import Follower
 from sidecar.core.key_store import OTHERS
-from sidecar.core.rotation_settings import RotationSettings
+from sidecar.core.rotation_settings import VERIFIER_CACHE_SECONDS, RotationSettings
 
 
 class KeyStoreGauges(Collector):
@@ -18,10 +18,12 @@ class KeyStoreGauges(Collector):
 
     def __init__(self) -> None:
         self._watched: tuple[Follower, RotationSettings] | None = None
+        self._since = 0.0
 
     def watch(self, follower: Follower, settings: RotationSettings) -> None:
         """Reads this follower from now on."""
         self._watched = follower, settings
+        self._since = follower.clock.monotonic()
 
     def collect(self) -> Iterable[Metric]:
         """One reading."""
@@ -29,6 +31,10 @@ class KeyStoreGauges(Collector):
             "usher_key_store_info",
             "Where the key ring lives: always 1. In memory it ends with the process.",
             labels=["kind"],
+        )
+        gap = GaugeMetricFamily(
+            "usher_key_store_gap_seconds",
+            "How much longer verifiers may refuse tokens because keys did not outlive a restart; 0: no gap.",
         )
         version = GaugeMetricFamily("usher_key_store_version", "Version of the ring that is served here.")
         silent = GaugeMetricFamily(
@@ -54,6 +60,7 @@ class KeyStoreGauges(Collector):
             follower, settings = self._watched
             snapshot, now = follower.snapshot, follower.clock.now()
             info.add_metric([follower.store.kind], 1)
+            gap.add_metric([], self._gap(follower, settings))
             version.add_metric([], follower.ring.version)
             silent.add_metric([], follower.silent_seconds)
             skew.add_metric([], follower.clock.skew)
@@ -66,7 +73,14 @@ class KeyStoreGauges(Collector):
             for fetch in snapshot.fetches:
                 if fetch.verifier != OTHERS:
                     fetched.add_metric([fetch.verifier], fetch.at)
-        return info, version, silent, skew, replicas, waits, fetched
+        return info, gap, version, silent, skew, replicas, waits, fetched
+
+    def _gap(self, follower: Follower, settings: RotationSettings) -> float:
+        """For as long as a verifier, or a cache in front of it, may have a set from before the start."""
+        if follower.store.shared:
+            return 0.0
+        passed = follower.clock.monotonic() - self._since
+        return max(0.0, VERIFIER_CACHE_SECONDS + settings.max_age - passed)
 
 
 def _replicas(follower: Follower, settings: RotationSettings) -> dict[str, int]:

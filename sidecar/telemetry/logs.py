@@ -79,6 +79,7 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.KeyStoreOlder: ("key_store_older", logging.ERROR),
     events.KeyHeldBack: ("key_held_back", logging.WARNING),
     events.KeyActivatedUnseen: ("key_activated_unseen", logging.ERROR),
+    events.ClockSkewed: ("clock_skewed", lambda event: logging.WARNING if event.skewed else logging.INFO),
     events.JwksServed: ("jwks_served", logging.DEBUG),
     events.DatabaseStateChanged: ("database_state_changed", _database_level),
     events.ConnectionDiscarded: ("connection_discarded", logging.INFO),

@@ -98,6 +98,7 @@ class Metrics:
             events.KeyStoreOlder: lambda event: self._store_older.inc(),
             events.KeyHeldBack: lambda event: self._held_back.inc(),
             events.KeyActivatedUnseen: lambda event: self._unseen.inc(),
+            events.ClockSkewed: lambda event: self._skewed.set(event.skewed),
             events.JwksServed: self._jwks_served,
             events.DatabaseStateChanged: lambda event: self._db_up.set(event.reachable),
             events.ConnectionDiscarded: lambda event: self._discarded.of(event.cause).inc(),
@@ -207,6 +208,11 @@ class Metrics:
         )
         self._unseen = self._plain_counter(
             "usher_key_activated_unseen_total", "Keys that signed before a named verifier had fetched them."
+        )
+        self._skewed = Gauge(
+            "usher_clock_skewed",
+            "Whether this machine's clock and the key store's differ by seconds: 1 or 0.",
+            registry=self._registry,
         )
         self._jwks = self._counter(
             "usher_jwks_requests_total", "HTTP requests for the JWKS.", "code", "agent"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,11 +39,19 @@ class _Document:
 class Discovery:
     """The handler of the public listener."""
 
-    def __init__(self, issuer: str, published: Callable[[], PublishedKeys], observer: Observer) -> None:
-        """`published` gives the key set of the moment: the same object until it changes."""
+    def __init__(
+        self,
+        issuer: str,
+        published: Callable[[], PublishedKeys],
+        observer: Observer,
+        verifiers: Collection[str] = (),
+    ) -> None:
+        """`published` gives the key set of the moment: the same object until it changes. `verifiers` are user
+        agents that are told apart, in lower case."""
         self._issuer = issuer
         self._published = published
         self._observer = observer
+        self._verifiers = frozenset(verifiers)
         self._made_from: PublishedKeys | None = None
         self._documents: dict[str, _Document] = {}
 
@@ -58,14 +67,23 @@ class Discovery:
             return refusal(404)
         response = _respond(request, document)
         if path == JWKS_PATH:
+            # An answer to HEAD has no keys in it.
+            has = response.status == 304 or (response.status == 200 and request.method == "GET")
             self._observer(
-                JwksServed(status=response.status, agent=agent_class(request.headers.get("User-Agent", "")))
+                JwksServed(
+                    status=response.status,
+                    agent=agent_class(request.headers.get("User-Agent", ""), self._verifiers),
+                    version=published.version if has else 0,
+                )
             )
         return response
 
 
-def agent_class(user_agent: str) -> str:
-    """The class of a User-Agent: neon-proxy, browser or other."""
+def agent_class(user_agent: str, verifiers: Collection[str] = ()) -> str:
+    """The class of a User-Agent: the verifier that its product names, else neon-proxy, browser or other."""
+    product = re.split(r"[/ ]", user_agent, maxsplit=1)[0].lower()
+    if product in verifiers:
+        return product
     if user_agent.startswith("neon-proxy"):
         return "neon-proxy"
     return "browser" if user_agent.startswith("Mozilla/") else "other"

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from usher.v1 import key_service_pb2 as pb
+
+from sidecar.cli.keys import _moment, _next
 from tests.cli.conftest import Done, Sidecar, Usher
 
 
@@ -18,11 +23,39 @@ def kids(sidecar: Sidecar) -> list[str]:
 def test_list_shows_every_key_on_a_line(usher: Usher, sidecar: Sidecar) -> None:
     done = keys(usher, sidecar, "list")
     assert (done.code, done.err) == (0, "")
-    active, prepared = done.out.splitlines()
-    for line, kid, state in zip((active, prepared), kids(sidecar), ("active", "prepared"), strict=True):
+    listed, _, rest = done.out.partition("\n\n")
+    steps = (("active", "retire"), ("prepared", "activate"))
+    for line, kid, (state, step) in zip(listed.splitlines(), kids(sidecar), steps, strict=True):
         assert line.split()[:3] == [kid, "ES256", state]
         assert "  published 20" in line
-        assert "  next step 20" in line
+        assert f"  next step {step} 20" in line
+    store = rest.splitlines()[0]
+    assert store.startswith("key store memory  version ")
+
+
+def test_what_a_key_waits_for_in_words() -> None:
+    now, then = Timestamp(seconds=1_900_000_000), Timestamp(seconds=1_900_003_600)
+    key = pb.Key(
+        next_step=pb.KEY_STEP_ACTIVATE,
+        next_step_time=now,
+        waits_for_replicas=["a1"],
+        waits_for_verifiers=["neon-proxy"],
+        goes_on_time=then,
+    )
+    assert _next(key, now) == (
+        "next step activate 2030-03-17T17:46:40Z (0 s ago)  waits for replica a1, neon-proxy"
+        "  at most until 2030-03-17T18:46:40Z (in 60 min)"
+    )
+    assert _next(pb.Key(next_step=pb.KEY_STEP_DROP), now) == "next step drop when it can"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s ago"), (-119, "119 s ago"), (120, "in 2 min"), (-7200, "2 h ago"), (172_800, "in 2 d")],
+)
+def test_how_far_away_a_moment_is(seconds: int, words: str) -> None:
+    now = Timestamp(seconds=1_900_000_000)
+    assert _moment(Timestamp(seconds=now.seconds + seconds), now).endswith(f"Z ({words})")
 
 
 def test_list_as_json(usher: Usher, sidecar: Sidecar) -> None:
@@ -56,9 +89,22 @@ def test_revoke_says_who_signs_and_how_long_caches_may_lag(usher: Usher, sidecar
     assert first not in kids(sidecar)
 
 
+def test_revoke_later(usher: Usher, sidecar: Sidecar) -> None:
+    first, _ = kids(sidecar)
+    done = keys(usher, sidecar, "revoke", first, "--after", "90m")
+    signs, goes_on, lag = done.out.splitlines()
+    assert (done.code, signs) == (0, f"{first} signs now")
+    assert goes_on.startswith(f"{first} goes on until 20")
+    assert lag.startswith(f"a verifier with a cached set may accept {first} until 20")
+    assert first in kids(sidecar)
+    assert "next step revoke 20" in keys(usher, sidecar, "list").out
+    wrong = keys(usher, sidecar, "revoke", first, "--after", "soon")
+    assert (wrong.code, "--after" in wrong.err) == (2, True)
+
+
 def test_revoke_as_json(usher: Usher, sidecar: Sidecar) -> None:
     answer = json.loads(keys(usher, sidecar, "revoke", kids(sidecar)[0], "--json").out)
-    assert set(answer) == {"active", "verifiers_may_accept_until_time"}
+    assert set(answer) == {"active", "verifiers_may_accept_until_time", "leave_time"}
 
 
 def test_an_unknown_key(usher: Usher, sidecar: Sidecar) -> None:

@@ -41,6 +41,7 @@ async def test_what_is_known_of_the_store_and_of_other_replicas() -> None:
     await one.sync()
     assert read(gauges) == {
         "key_store_info memory": 1,
+        "key_store_gap_seconds": 0,
         "key_store_version": 2,
         "key_store_silent_seconds": 0,
         "key_store_skew_seconds": 0,
@@ -74,7 +75,20 @@ async def test_a_key_that_is_due_waits_for_its_verifier() -> None:
     assert read(gauges)["key_activation_waits verifier"] == 0
 
 
+async def test_keys_in_memory_leave_a_gap_after_a_start() -> None:
+    clock, seen = FakeClock(), Recorder()
+    follower = Follower(MemoryKeyStore(clock), SETTINGS, RingClock(clock), seen)
+    await join(follower, SETTINGS, seen)
+    gauges = KeyStoreGauges()
+    gauges.watch(follower, SETTINGS)
+    assert read(gauges)["key_store_gap_seconds"] == 3600 + SETTINGS.max_age
+    await clock.advance(3600)
+    assert read(gauges)["key_store_gap_seconds"] == SETTINGS.max_age
+    await clock.advance(3600)
+    assert read(gauges)["key_store_gap_seconds"] == 0
+
+
 def test_names_are_known_before_there_is_anything_to_read() -> None:
     gauges = KeyStoreGauges()
     assert read(gauges) == {}
-    assert len(list(gauges.collect())) == 7
+    assert len(list(gauges.collect())) == 8

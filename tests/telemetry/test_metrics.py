@@ -83,6 +83,7 @@ def busy_metrics() -> Metrics:
         events.KeyStoreOlder(found=1, served=2),
         events.KeyHeldBack(kid="kid-1", verifiers="neon-proxy", goes_on_at=START),
         events.KeyActivatedUnseen(kid="kid-1", verifiers="neon-proxy"),
+        events.ClockSkewed(skew=30.5, skewed=True, signs=True),
         events.JwksServed(status=200, agent="neon-proxy"),
         events.DatabaseStateChanged(reachable=True, detail="the database is ready"),
         events.ConnectionDiscarded(cause="TimeoutError"),

@@ -16,7 +16,11 @@ from tests.fakes import Recorder
 from tests.web.raw_client import RawClient, connected, listening
 
 KEYS = PublishedKeys(
-    body=b'{"keys":[{"kty":"EC","kid":"one"}]}', etag='"tag-one"', max_age=275, algorithms=("ES256",)
+    body=b'{"keys":[{"kty":"EC","kid":"one"}]}',
+    etag='"tag-one"',
+    max_age=275,
+    algorithms=("ES256",),
+    version=7,
 )
 PATHS = (JWKS_PATH, METADATA_PATH)
 
@@ -43,7 +47,7 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 async def client(published: Published, recorder: Recorder) -> AsyncIterator[RawClient]:
-    discovery = Discovery("https://issuer.example", published, recorder)
+    discovery = Discovery("https://issuer.example", published, recorder, ["my-edge"])
     async with listening(discovery.answer, recorder) as address, connected(address) as client:
         yield client
 
@@ -210,16 +214,23 @@ async def test_every_request_for_the_keys_is_an_event(client: RawClient, recorde
     await client.ask("POST", JWKS_PATH)
     await client.ask("GET", METADATA_PATH)
     await client.ask("GET", "/other")
+    await client.ask("GET", JWKS_PATH, User_Agent="My-Edge/2 (of ours)")
+    await client.ask("HEAD", JWKS_PATH, User_Agent="my-edge")
     assert recorder.events == [
-        JwksServed(status=200, agent="neon-proxy"),
-        JwksServed(status=304, agent="browser"),
+        JwksServed(status=200, agent="neon-proxy", version=7),
+        JwksServed(status=304, agent="browser", version=7),
         JwksServed(status=405, agent="other"),
+        JwksServed(status=200, agent="my-edge", version=7),
+        # It has asked, and was told nothing of any key.
+        JwksServed(status=200, agent="my-edge", version=0),
     ]
 
 
-def test_agents_come_in_three_classes() -> None:
+def test_agents_come_in_three_classes_and_named_verifiers() -> None:
     texts = {"neon-proxy/1.0": "neon-proxy", "Mozilla/5.0": "browser", "": "other", "a neon-proxy": "other"}
     assert {text: agent_class(text) for text in texts} == texts
+    named = {"Edge": "edge", "edge/1": "edge", "edge 1": "edge", "edger": "other", "neon-proxy": "neon-proxy"}
+    assert {text: agent_class(text, {"edge"}) for text in named} == named
 
 
 async def test_many_verifiers_at_once() -> None:

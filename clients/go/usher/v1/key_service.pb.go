@@ -9,6 +9,7 @@ package usherv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -78,6 +79,66 @@ func (KeyState) EnumDescriptor() ([]byte, []int) {
 	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{0}
 }
 
+// KeyStep is what happens to a key next.
+type KeyStep int32
+
+const (
+	KeyStep_KEY_STEP_UNSPECIFIED KeyStep = 0
+	// It starts to sign.
+	KeyStep_KEY_STEP_ACTIVATE KeyStep = 1
+	// It stops signing: the next key takes over.
+	KeyStep_KEY_STEP_RETIRE KeyStep = 2
+	// It leaves the set, when its last token has expired.
+	KeyStep_KEY_STEP_DROP KeyStep = 3
+	// It leaves the set because it was revoked.
+	KeyStep_KEY_STEP_REVOKE KeyStep = 4
+)
+
+// Enum value maps for KeyStep.
+var (
+	KeyStep_name = map[int32]string{
+		0: "KEY_STEP_UNSPECIFIED",
+		1: "KEY_STEP_ACTIVATE",
+		2: "KEY_STEP_RETIRE",
+		3: "KEY_STEP_DROP",
+		4: "KEY_STEP_REVOKE",
+	}
+	KeyStep_value = map[string]int32{
+		"KEY_STEP_UNSPECIFIED": 0,
+		"KEY_STEP_ACTIVATE":    1,
+		"KEY_STEP_RETIRE":      2,
+		"KEY_STEP_DROP":        3,
+		"KEY_STEP_REVOKE":      4,
+	}
+)
+
+func (x KeyStep) Enum() *KeyStep {
+	p := new(KeyStep)
+	*p = x
+	return p
+}
+
+func (x KeyStep) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (KeyStep) Descriptor() protoreflect.EnumDescriptor {
+	return file_usher_v1_key_service_proto_enumTypes[1].Descriptor()
+}
+
+func (KeyStep) Type() protoreflect.EnumType {
+	return &file_usher_v1_key_service_proto_enumTypes[1]
+}
+
+func (x KeyStep) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use KeyStep.Descriptor instead.
+func (KeyStep) EnumDescriptor() ([]byte, []int) {
+	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{1}
+}
+
 // Key describes a signing key; never its private half.
 type Key struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -93,8 +154,20 @@ type Key struct {
 	ActivateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=activate_time,json=activateTime,proto3" json:"activate_time,omitempty"`
 	// When it stopped signing; absent unless retired.
 	RetireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=retire_time,json=retireTime,proto3" json:"retire_time,omitempty"`
-	// When the next step of its life is due: activation, retirement or removal.
-	NextStepTime  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=next_step_time,json=nextStepTime,proto3" json:"next_step_time,omitempty"`
+	// When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+	// depends on other replicas.
+	NextStepTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=next_step_time,json=nextStepTime,proto3" json:"next_step_time,omitempty"`
+	// The next step.
+	NextStep KeyStep `protobuf:"varint,8,opt,name=next_step,json=nextStep,proto3,enum=usher.v1.KeyStep" json:"next_step,omitempty"`
+	// When every replica was known to serve it; the lead time begins then. Absent before.
+	ServedTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=served_time,json=servedTime,proto3" json:"served_time,omitempty"`
+	// Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+	// retired one.
+	WaitsForReplicas []string `protobuf:"bytes,10,rep,name=waits_for_replicas,json=waitsForReplicas,proto3" json:"waits_for_replicas,omitempty"`
+	// Named verifiers that have not fetched it yet; a prepared key waits for them.
+	WaitsForVerifiers []string `protobuf:"bytes,11,rep,name=waits_for_verifiers,json=waitsForVerifiers,proto3" json:"waits_for_verifiers,omitempty"`
+	// When a prepared key signs even if a verifier stays away; absent when none does.
+	GoesOnTime    *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=goes_on_time,json=goesOnTime,proto3" json:"goes_on_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -178,6 +251,41 @@ func (x *Key) GetNextStepTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Key) GetNextStep() KeyStep {
+	if x != nil {
+		return x.NextStep
+	}
+	return KeyStep_KEY_STEP_UNSPECIFIED
+}
+
+func (x *Key) GetServedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServedTime
+	}
+	return nil
+}
+
+func (x *Key) GetWaitsForReplicas() []string {
+	if x != nil {
+		return x.WaitsForReplicas
+	}
+	return nil
+}
+
+func (x *Key) GetWaitsForVerifiers() []string {
+	if x != nil {
+		return x.WaitsForVerifiers
+	}
+	return nil
+}
+
+func (x *Key) GetGoesOnTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.GoesOnTime
+	}
+	return nil
+}
+
 // ListKeysRequest has no fields yet.
 type ListKeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -215,11 +323,19 @@ func (*ListKeysRequest) Descriptor() ([]byte, []int) {
 	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{1}
 }
 
-// ListKeysResponse holds the ring.
+// ListKeysResponse holds the ring, as the replica that answers knows it.
 type ListKeysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The keys.
-	Keys          []*Key `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []*Key `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Where the ring lives.
+	Store *KeyStoreState `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	// The replicas that share it, this one included.
+	Replicas []*Replica `protobuf:"bytes,3,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	// The verifiers that were named or seen.
+	Verifiers []*Verifier `protobuf:"bytes,4,rep,name=verifiers,proto3" json:"verifiers,omitempty"`
+	// What time it was, by the clock by which keys change.
+	ReadTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=read_time,json=readTime,proto3" json:"read_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -261,6 +377,244 @@ func (x *ListKeysResponse) GetKeys() []*Key {
 	return nil
 }
 
+func (x *ListKeysResponse) GetStore() *KeyStoreState {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+func (x *ListKeysResponse) GetReplicas() []*Replica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *ListKeysResponse) GetVerifiers() []*Verifier {
+	if x != nil {
+		return x.Verifiers
+	}
+	return nil
+}
+
+func (x *ListKeysResponse) GetReadTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadTime
+	}
+	return nil
+}
+
+// KeyStoreState describes where the ring lives.
+type KeyStoreState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// memory, or postgres.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Counts the changes of the ring.
+	Version int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// When the replica that answers last reached the store.
+	ReachTime     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=reach_time,json=reachTime,proto3" json:"reach_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyStoreState) Reset() {
+	*x = KeyStoreState{}
+	mi := &file_usher_v1_key_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyStoreState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyStoreState) ProtoMessage() {}
+
+func (x *KeyStoreState) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_key_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyStoreState.ProtoReflect.Descriptor instead.
+func (*KeyStoreState) Descriptor() ([]byte, []int) {
+	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *KeyStoreState) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *KeyStoreState) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *KeyStoreState) GetReachTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReachTime
+	}
+	return nil
+}
+
+// Replica is a process that serves the ring.
+type Replica struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A name that is new at every start.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The version of the ring that it serves.
+	Version int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// When it was last heard of.
+	SeenTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=seen_time,json=seenTime,proto3" json:"seen_time,omitempty"`
+	// Whether it is the one that answers.
+	Self bool `protobuf:"varint,4,opt,name=self,proto3" json:"self,omitempty"`
+	// Seconds by which its clock is ahead of the store's.
+	ClockSkewSeconds float64 `protobuf:"fixed64,5,opt,name=clock_skew_seconds,json=clockSkewSeconds,proto3" json:"clock_skew_seconds,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Replica) Reset() {
+	*x = Replica{}
+	mi := &file_usher_v1_key_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replica) ProtoMessage() {}
+
+func (x *Replica) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_key_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replica.ProtoReflect.Descriptor instead.
+func (*Replica) Descriptor() ([]byte, []int) {
+	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Replica) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Replica) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Replica) GetSeenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SeenTime
+	}
+	return nil
+}
+
+func (x *Replica) GetSelf() bool {
+	if x != nil {
+		return x.Self
+	}
+	return false
+}
+
+func (x *Replica) GetClockSkewSeconds() float64 {
+	if x != nil {
+		return x.ClockSkewSeconds
+	}
+	return 0
+}
+
+// Verifier is who fetches the set.
+type Verifier struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its user agent, as the setting verifiers names it; "*" stands for everyone else.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// When it last fetched the set from any replica; absent for never.
+	FetchTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=fetch_time,json=fetchTime,proto3" json:"fetch_time,omitempty"`
+	// The version of the newest ring whose set it got.
+	Version       int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Verifier) Reset() {
+	*x = Verifier{}
+	mi := &file_usher_v1_key_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Verifier) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Verifier) ProtoMessage() {}
+
+func (x *Verifier) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_key_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Verifier.ProtoReflect.Descriptor instead.
+func (*Verifier) Descriptor() ([]byte, []int) {
+	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Verifier) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Verifier) GetFetchTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FetchTime
+	}
+	return nil
+}
+
+func (x *Verifier) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // RotateKeysRequest asks for a rotation out of turn.
 type RotateKeysRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -273,7 +627,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_usher_v1_key_service_proto_msgTypes[3]
+	mi := &file_usher_v1_key_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +639,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_key_service_proto_msgTypes[3]
+	mi := &file_usher_v1_key_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +652,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{3}
+	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RotateKeysRequest) GetForce() bool {
@@ -321,7 +675,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_usher_v1_key_service_proto_msgTypes[4]
+	mi := &file_usher_v1_key_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -333,7 +687,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_key_service_proto_msgTypes[4]
+	mi := &file_usher_v1_key_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -346,7 +700,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{4}
+	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RotateKeysResponse) GetActive() *Key {
@@ -367,14 +721,17 @@ func (x *RotateKeysResponse) GetRetired() *Key {
 type RevokeKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key's id.
-	Kid           string `protobuf:"bytes,1,opt,name=kid,proto3" json:"kid,omitempty"`
+	Kid string `protobuf:"bytes,1,opt,name=kid,proto3" json:"kid,omitempty"`
+	// How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+	// key that takes over, and lets whoever has stolen the revoked one use it for so long.
+	Delay         *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_usher_v1_key_service_proto_msgTypes[5]
+	mi := &file_usher_v1_key_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +743,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_key_service_proto_msgTypes[5]
+	mi := &file_usher_v1_key_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +756,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{5}
+	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RevokeKeyRequest) GetKid() string {
@@ -409,20 +766,33 @@ func (x *RevokeKeyRequest) GetKid() string {
 	return ""
 }
 
+func (x *RevokeKeyRequest) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
 // RevokeKeyResponse tells what a revocation did and what it cannot do.
 type RevokeKeyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key that signs from now on.
 	Active *Key `protobuf:"bytes,1,opt,name=active,proto3" json:"active,omitempty"`
-	// A verifier with a cached set may accept the revoked key's tokens until this time.
+	// A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+	// verifier that keeps sets for longer than an hour.
 	VerifiersMayAcceptUntilTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=verifiers_may_accept_until_time,json=verifiersMayAcceptUntilTime,proto3" json:"verifiers_may_accept_until_time,omitempty"`
-	unknownFields               protoimpl.UnknownFields
-	sizeCache                   protoimpl.SizeCache
+	// When the key leaves the set.
+	LeaveTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=leave_time,json=leaveTime,proto3" json:"leave_time,omitempty"`
+	// Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+	// they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+	UnconfirmedReplicas []string `protobuf:"bytes,4,rep,name=unconfirmed_replicas,json=unconfirmedReplicas,proto3" json:"unconfirmed_replicas,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *RevokeKeyResponse) Reset() {
 	*x = RevokeKeyResponse{}
-	mi := &file_usher_v1_key_service_proto_msgTypes[6]
+	mi := &file_usher_v1_key_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +804,7 @@ func (x *RevokeKeyResponse) String() string {
 func (*RevokeKeyResponse) ProtoMessage() {}
 
 func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_key_service_proto_msgTypes[6]
+	mi := &file_usher_v1_key_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +817,7 @@ func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{6}
+	return file_usher_v1_key_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RevokeKeyResponse) GetActive() *Key {
@@ -464,11 +834,25 @@ func (x *RevokeKeyResponse) GetVerifiersMayAcceptUntilTime() *timestamppb.Timest
 	return nil
 }
 
+func (x *RevokeKeyResponse) GetLeaveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LeaveTime
+	}
+	return nil
+}
+
+func (x *RevokeKeyResponse) GetUnconfirmedReplicas() []string {
+	if x != nil {
+		return x.UnconfirmedReplicas
+	}
+	return nil
+}
+
 var File_usher_v1_key_service_proto protoreflect.FileDescriptor
 
 const file_usher_v1_key_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1ausher/v1/key_service.proto\x12\busher.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x02\n" +
+	"\x1ausher/v1/key_service.proto\x12\busher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x04\n" +
 	"\x03Key\x12\x10\n" +
 	"\x03kid\x18\x01 \x01(\tR\x03kid\x12\x10\n" +
 	"\x03alg\x18\x02 \x01(\tR\x03alg\x12(\n" +
@@ -477,25 +861,63 @@ const file_usher_v1_key_service_proto_rawDesc = "" +
 	"\ractivate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\factivateTime\x12;\n" +
 	"\vretire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"retireTime\x12@\n" +
-	"\x0enext_step_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\fnextStepTime\"\x11\n" +
-	"\x0fListKeysRequest\"5\n" +
+	"\x0enext_step_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\fnextStepTime\x12.\n" +
+	"\tnext_step\x18\b \x01(\x0e2\x11.usher.v1.KeyStepR\bnextStep\x12;\n" +
+	"\vserved_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"servedTime\x12,\n" +
+	"\x12waits_for_replicas\x18\n" +
+	" \x03(\tR\x10waitsForReplicas\x12.\n" +
+	"\x13waits_for_verifiers\x18\v \x03(\tR\x11waitsForVerifiers\x12<\n" +
+	"\fgoes_on_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"goesOnTime\"\x11\n" +
+	"\x0fListKeysRequest\"\xfe\x01\n" +
 	"\x10ListKeysResponse\x12!\n" +
-	"\x04keys\x18\x01 \x03(\v2\r.usher.v1.KeyR\x04keys\")\n" +
+	"\x04keys\x18\x01 \x03(\v2\r.usher.v1.KeyR\x04keys\x12-\n" +
+	"\x05store\x18\x02 \x01(\v2\x17.usher.v1.KeyStoreStateR\x05store\x12-\n" +
+	"\breplicas\x18\x03 \x03(\v2\x11.usher.v1.ReplicaR\breplicas\x120\n" +
+	"\tverifiers\x18\x04 \x03(\v2\x12.usher.v1.VerifierR\tverifiers\x127\n" +
+	"\tread_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\breadTime\"x\n" +
+	"\rKeyStoreState\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\x129\n" +
+	"\n" +
+	"reach_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\treachTime\"\xae\x01\n" +
+	"\aReplica\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\x127\n" +
+	"\tseen_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bseenTime\x12\x12\n" +
+	"\x04self\x18\x04 \x01(\bR\x04self\x12,\n" +
+	"\x12clock_skew_seconds\x18\x05 \x01(\x01R\x10clockSkewSeconds\"s\n" +
+	"\bVerifier\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
+	"\n" +
+	"fetch_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tfetchTime\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x03R\aversion\")\n" +
 	"\x11RotateKeysRequest\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\"d\n" +
 	"\x12RotateKeysResponse\x12%\n" +
 	"\x06active\x18\x01 \x01(\v2\r.usher.v1.KeyR\x06active\x12'\n" +
-	"\aretired\x18\x02 \x01(\v2\r.usher.v1.KeyR\aretired\"$\n" +
+	"\aretired\x18\x02 \x01(\v2\r.usher.v1.KeyR\aretired\"U\n" +
 	"\x10RevokeKeyRequest\x12\x10\n" +
-	"\x03kid\x18\x01 \x01(\tR\x03kid\"\x9c\x01\n" +
+	"\x03kid\x18\x01 \x01(\tR\x03kid\x12/\n" +
+	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\"\x8a\x02\n" +
 	"\x11RevokeKeyResponse\x12%\n" +
 	"\x06active\x18\x01 \x01(\v2\r.usher.v1.KeyR\x06active\x12`\n" +
-	"\x1fverifiers_may_accept_until_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x1bverifiersMayAcceptUntilTime*j\n" +
+	"\x1fverifiers_may_accept_until_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x1bverifiersMayAcceptUntilTime\x129\n" +
+	"\n" +
+	"leave_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tleaveTime\x121\n" +
+	"\x14unconfirmed_replicas\x18\x04 \x03(\tR\x13unconfirmedReplicas*j\n" +
 	"\bKeyState\x12\x19\n" +
 	"\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12KEY_STATE_PREPARED\x10\x01\x12\x14\n" +
 	"\x10KEY_STATE_ACTIVE\x10\x02\x12\x15\n" +
-	"\x11KEY_STATE_RETIRED\x10\x032\xde\x01\n" +
+	"\x11KEY_STATE_RETIRED\x10\x03*w\n" +
+	"\aKeyStep\x12\x18\n" +
+	"\x14KEY_STEP_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11KEY_STEP_ACTIVATE\x10\x01\x12\x13\n" +
+	"\x0fKEY_STEP_RETIRE\x10\x02\x12\x11\n" +
+	"\rKEY_STEP_DROP\x10\x03\x12\x13\n" +
+	"\x0fKEY_STEP_REVOKE\x10\x042\xde\x01\n" +
 	"\n" +
 	"KeyService\x12A\n" +
 	"\bListKeys\x12\x19.usher.v1.ListKeysRequest\x1a\x1a.usher.v1.ListKeysResponse\x12G\n" +
@@ -516,41 +938,58 @@ func file_usher_v1_key_service_proto_rawDescGZIP() []byte {
 	return file_usher_v1_key_service_proto_rawDescData
 }
 
-var file_usher_v1_key_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_usher_v1_key_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_usher_v1_key_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_usher_v1_key_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_usher_v1_key_service_proto_goTypes = []any{
 	(KeyState)(0),                 // 0: usher.v1.KeyState
-	(*Key)(nil),                   // 1: usher.v1.Key
-	(*ListKeysRequest)(nil),       // 2: usher.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),      // 3: usher.v1.ListKeysResponse
-	(*RotateKeysRequest)(nil),     // 4: usher.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),    // 5: usher.v1.RotateKeysResponse
-	(*RevokeKeyRequest)(nil),      // 6: usher.v1.RevokeKeyRequest
-	(*RevokeKeyResponse)(nil),     // 7: usher.v1.RevokeKeyResponse
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(KeyStep)(0),                  // 1: usher.v1.KeyStep
+	(*Key)(nil),                   // 2: usher.v1.Key
+	(*ListKeysRequest)(nil),       // 3: usher.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),      // 4: usher.v1.ListKeysResponse
+	(*KeyStoreState)(nil),         // 5: usher.v1.KeyStoreState
+	(*Replica)(nil),               // 6: usher.v1.Replica
+	(*Verifier)(nil),              // 7: usher.v1.Verifier
+	(*RotateKeysRequest)(nil),     // 8: usher.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),    // 9: usher.v1.RotateKeysResponse
+	(*RevokeKeyRequest)(nil),      // 10: usher.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),     // 11: usher.v1.RevokeKeyResponse
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
 }
 var file_usher_v1_key_service_proto_depIdxs = []int32{
 	0,  // 0: usher.v1.Key.state:type_name -> usher.v1.KeyState
-	8,  // 1: usher.v1.Key.publish_time:type_name -> google.protobuf.Timestamp
-	8,  // 2: usher.v1.Key.activate_time:type_name -> google.protobuf.Timestamp
-	8,  // 3: usher.v1.Key.retire_time:type_name -> google.protobuf.Timestamp
-	8,  // 4: usher.v1.Key.next_step_time:type_name -> google.protobuf.Timestamp
-	1,  // 5: usher.v1.ListKeysResponse.keys:type_name -> usher.v1.Key
-	1,  // 6: usher.v1.RotateKeysResponse.active:type_name -> usher.v1.Key
-	1,  // 7: usher.v1.RotateKeysResponse.retired:type_name -> usher.v1.Key
-	1,  // 8: usher.v1.RevokeKeyResponse.active:type_name -> usher.v1.Key
-	8,  // 9: usher.v1.RevokeKeyResponse.verifiers_may_accept_until_time:type_name -> google.protobuf.Timestamp
-	2,  // 10: usher.v1.KeyService.ListKeys:input_type -> usher.v1.ListKeysRequest
-	4,  // 11: usher.v1.KeyService.RotateKeys:input_type -> usher.v1.RotateKeysRequest
-	6,  // 12: usher.v1.KeyService.RevokeKey:input_type -> usher.v1.RevokeKeyRequest
-	3,  // 13: usher.v1.KeyService.ListKeys:output_type -> usher.v1.ListKeysResponse
-	5,  // 14: usher.v1.KeyService.RotateKeys:output_type -> usher.v1.RotateKeysResponse
-	7,  // 15: usher.v1.KeyService.RevokeKey:output_type -> usher.v1.RevokeKeyResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	12, // 1: usher.v1.Key.publish_time:type_name -> google.protobuf.Timestamp
+	12, // 2: usher.v1.Key.activate_time:type_name -> google.protobuf.Timestamp
+	12, // 3: usher.v1.Key.retire_time:type_name -> google.protobuf.Timestamp
+	12, // 4: usher.v1.Key.next_step_time:type_name -> google.protobuf.Timestamp
+	1,  // 5: usher.v1.Key.next_step:type_name -> usher.v1.KeyStep
+	12, // 6: usher.v1.Key.served_time:type_name -> google.protobuf.Timestamp
+	12, // 7: usher.v1.Key.goes_on_time:type_name -> google.protobuf.Timestamp
+	2,  // 8: usher.v1.ListKeysResponse.keys:type_name -> usher.v1.Key
+	5,  // 9: usher.v1.ListKeysResponse.store:type_name -> usher.v1.KeyStoreState
+	6,  // 10: usher.v1.ListKeysResponse.replicas:type_name -> usher.v1.Replica
+	7,  // 11: usher.v1.ListKeysResponse.verifiers:type_name -> usher.v1.Verifier
+	12, // 12: usher.v1.ListKeysResponse.read_time:type_name -> google.protobuf.Timestamp
+	12, // 13: usher.v1.KeyStoreState.reach_time:type_name -> google.protobuf.Timestamp
+	12, // 14: usher.v1.Replica.seen_time:type_name -> google.protobuf.Timestamp
+	12, // 15: usher.v1.Verifier.fetch_time:type_name -> google.protobuf.Timestamp
+	2,  // 16: usher.v1.RotateKeysResponse.active:type_name -> usher.v1.Key
+	2,  // 17: usher.v1.RotateKeysResponse.retired:type_name -> usher.v1.Key
+	13, // 18: usher.v1.RevokeKeyRequest.delay:type_name -> google.protobuf.Duration
+	2,  // 19: usher.v1.RevokeKeyResponse.active:type_name -> usher.v1.Key
+	12, // 20: usher.v1.RevokeKeyResponse.verifiers_may_accept_until_time:type_name -> google.protobuf.Timestamp
+	12, // 21: usher.v1.RevokeKeyResponse.leave_time:type_name -> google.protobuf.Timestamp
+	3,  // 22: usher.v1.KeyService.ListKeys:input_type -> usher.v1.ListKeysRequest
+	8,  // 23: usher.v1.KeyService.RotateKeys:input_type -> usher.v1.RotateKeysRequest
+	10, // 24: usher.v1.KeyService.RevokeKey:input_type -> usher.v1.RevokeKeyRequest
+	4,  // 25: usher.v1.KeyService.ListKeys:output_type -> usher.v1.ListKeysResponse
+	9,  // 26: usher.v1.KeyService.RotateKeys:output_type -> usher.v1.RotateKeysResponse
+	11, // 27: usher.v1.KeyService.RevokeKey:output_type -> usher.v1.RevokeKeyResponse
+	25, // [25:28] is the sub-list for method output_type
+	22, // [22:25] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_usher_v1_key_service_proto_init() }
@@ -563,8 +1002,8 @@ func file_usher_v1_key_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_usher_v1_key_service_proto_rawDesc), len(file_usher_v1_key_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   7,
+			NumEnums:      2,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

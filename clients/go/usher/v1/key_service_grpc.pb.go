@@ -31,11 +31,12 @@ const (
 // KeyService looks after the signing keys. It is served on the admin gRPC address only. Every method
 // needs an admin caller.
 type KeyServiceClient interface {
-	// ListKeys returns every key that is not yet dropped, in the order of their creation.
+	// ListKeys returns every key that is not yet dropped, in the order of their creation, and what is known of
+	// the replicas that serve them and of the verifiers that fetch them.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 	// RotateKeys makes the prepared key sign now, if it has been published for the whole lead time.
 	RotateKeys(ctx context.Context, in *RotateKeysRequest, opts ...grpc.CallOption) (*RotateKeysResponse, error)
-	// RevokeKey takes a key out of the set at once, for an emergency.
+	// RevokeKey takes a key out of the set of every replica, at once or after a delay, for an emergency.
 	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
 }
 
@@ -84,11 +85,12 @@ func (c *keyServiceClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, 
 // KeyService looks after the signing keys. It is served on the admin gRPC address only. Every method
 // needs an admin caller.
 type KeyServiceServer interface {
-	// ListKeys returns every key that is not yet dropped, in the order of their creation.
+	// ListKeys returns every key that is not yet dropped, in the order of their creation, and what is known of
+	// the replicas that serve them and of the verifiers that fetch them.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	// RotateKeys makes the prepared key sign now, if it has been published for the whole lead time.
 	RotateKeys(context.Context, *RotateKeysRequest) (*RotateKeysResponse, error)
-	// RevokeKey takes a key out of the set at once, for an emergency.
+	// RevokeKey takes a key out of the set of every replica, at once or after a delay, for an emergency.
 	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)
 	mustEmbedUnimplementedKeyServiceServer()
 }

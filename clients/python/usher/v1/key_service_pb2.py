@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ausher/v1/key_service.proto\x12\x08usher.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x02\n\x03Key\x12\x10\n\x03kid\x18\x01 \x01(\tR\x03kid\x12\x10\n\x03\x61lg\x18\x02 \x01(\tR\x03\x61lg\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x12.usher.v1.KeyStateR\x05state\x12=\n\x0cpublish_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bpublishTime\x12?\n\ractivate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x61\x63tivateTime\x12;\n\x0bretire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nretireTime\x12@\n\x0enext_step_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cnextStepTime\"\x11\n\x0fListKeysRequest\"5\n\x10ListKeysResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\r.usher.v1.KeyR\x04keys\")\n\x11RotateKeysRequest\x12\x14\n\x05\x66orce\x18\x01 \x01(\x08R\x05\x66orce\"d\n\x12RotateKeysResponse\x12%\n\x06\x61\x63tive\x18\x01 \x01(\x0b\x32\r.usher.v1.KeyR\x06\x61\x63tive\x12\'\n\x07retired\x18\x02 \x01(\x0b\x32\r.usher.v1.KeyR\x07retired\"$\n\x10RevokeKeyRequest\x12\x10\n\x03kid\x18\x01 \x01(\tR\x03kid\"\x9c\x01\n\x11RevokeKeyResponse\x12%\n\x06\x61\x63tive\x18\x01 \x01(\x0b\x32\r.usher.v1.KeyR\x06\x61\x63tive\x12`\n\x1fverifiers_may_accept_until_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x1bverifiersMayAcceptUntilTime*j\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12KEY_STATE_PREPARED\x10\x01\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x02\x12\x15\n\x11KEY_STATE_RETIRED\x10\x03\x32\xde\x01\n\nKeyService\x12\x41\n\x08ListKeys\x12\x19.usher.v1.ListKeysRequest\x1a\x1a.usher.v1.ListKeysResponse\x12G\n\nRotateKeys\x12\x1b.usher.v1.RotateKeysRequest\x1a\x1c.usher.v1.RotateKeysResponse\x12\x44\n\tRevokeKey\x12\x1a.usher.v1.RevokeKeyRequest\x1a\x1b.usher.v1.RevokeKeyResponseB6\n\x0c\x64\x65v.usher.v1P\x01Z$usher.dev/client-go/usher/v1;usherv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ausher/v1/key_service.proto\x12\x08usher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x04\n\x03Key\x12\x10\n\x03kid\x18\x01 \x01(\tR\x03kid\x12\x10\n\x03\x61lg\x18\x02 \x01(\tR\x03\x61lg\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x12.usher.v1.KeyStateR\x05state\x12=\n\x0cpublish_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bpublishTime\x12?\n\ractivate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x61\x63tivateTime\x12;\n\x0bretire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nretireTime\x12@\n\x0enext_step_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cnextStepTime\x12.\n\tnext_step\x18\x08 \x01(\x0e\x32\x11.usher.v1.KeyStepR\x08nextStep\x12;\n\x0bserved_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nservedTime\x12,\n\x12waits_for_replicas\x18\n \x03(\tR\x10waitsForReplicas\x12.\n\x13waits_for_verifiers\x18\x0b \x03(\tR\x11waitsForVerifiers\x12<\n\x0cgoes_on_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ngoesOnTime\"\x11\n\x0fListKeysRequest\"\xfe\x01\n\x10ListKeysResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\r.usher.v1.KeyR\x04keys\x12-\n\x05store\x18\x02 \x01(\x0b\x32\x17.usher.v1.KeyStoreStateR\x05store\x12-\n\x08replicas\x18\x03 \x03(\x0b\x32\x11.usher.v1.ReplicaR\x08replicas\x12\x30\n\tverifiers\x18\x04 \x03(\x0b\x32\x12.usher.v1.VerifierR\tverifiers\x12\x37\n\tread_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\"x\n\rKeyStoreState\x12\x12\n\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12\x39\n\nreach_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\treachTime\"\xae\x01\n\x07Replica\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12\x37\n\tseen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08seenTime\x12\x12\n\x04self\x18\x04 \x01(\x08R\x04self\x12,\n\x12\x63lock_skew_seconds\x18\x05 \x01(\x01R\x10\x63lockSkewSeconds\"s\n\x08Verifier\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x39\n\nfetch_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tfetchTime\x12\x18\n\x07version\x18\x03 \x01(\x03R\x07version\")\n\x11RotateKeysRequest\x12\x14\n\x05\x66orce\x18\x01 \x01(\x08R\x05\x66orce\"d\n\x12RotateKeysResponse\x12%\n\x06\x61\x63tive\x18\x01 \x01(\x0b\x32\r.usher.v1.KeyR\x06\x61\x63tive\x12\'\n\x07retired\x18\x02 \x01(\x0b\x32\r.usher.v1.KeyR\x07retired\"U\n\x10RevokeKeyRequest\x12\x10\n\x03kid\x18\x01 \x01(\tR\x03kid\x12/\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x64\x65lay\"\x8a\x02\n\x11RevokeKeyResponse\x12%\n\x06\x61\x63tive\x18\x01 \x01(\x0b\x32\r.usher.v1.KeyR\x06\x61\x63tive\x12`\n\x1fverifiers_may_accept_until_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x1bverifiersMayAcceptUntilTime\x12\x39\n\nleave_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tleaveTime\x12\x31\n\x14unconfirmed_replicas\x18\x04 \x03(\tR\x13unconfirmedReplicas*j\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12KEY_STATE_PREPARED\x10\x01\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x02\x12\x15\n\x11KEY_STATE_RETIRED\x10\x03*w\n\x07KeyStep\x12\x18\n\x14KEY_STEP_UNSPECIFIED\x10\x00\x12\x15\n\x11KEY_STEP_ACTIVATE\x10\x01\x12\x13\n\x0fKEY_STEP_RETIRE\x10\x02\x12\x11\n\rKEY_STEP_DROP\x10\x03\x12\x13\n\x0fKEY_STEP_REVOKE\x10\x04\x32\xde\x01\n\nKeyService\x12\x41\n\x08ListKeys\x12\x19.usher.v1.ListKeysRequest\x1a\x1a.usher.v1.ListKeysResponse\x12G\n\nRotateKeys\x12\x1b.usher.v1.RotateKeysRequest\x1a\x1c.usher.v1.RotateKeysResponse\x12\x44\n\tRevokeKey\x12\x1a.usher.v1.RevokeKeyRequest\x1a\x1b.usher.v1.RevokeKeyResponseB6\n\x0c\x64\x65v.usher.v1P\x01Z$usher.dev/client-go/usher/v1;usherv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,22 +34,30 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'usher.v1.key_service_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014dev.usher.v1P\001Z$usher.dev/client-go/usher/v1;usherv1'
-  _globals['_KEYSTATE']._serialized_start=830
-  _globals['_KEYSTATE']._serialized_end=936
-  _globals['_KEY']._serialized_start=74
-  _globals['_KEY']._serialized_end=412
-  _globals['_LISTKEYSREQUEST']._serialized_start=414
-  _globals['_LISTKEYSREQUEST']._serialized_end=431
-  _globals['_LISTKEYSRESPONSE']._serialized_start=433
-  _globals['_LISTKEYSRESPONSE']._serialized_end=486
-  _globals['_ROTATEKEYSREQUEST']._serialized_start=488
-  _globals['_ROTATEKEYSREQUEST']._serialized_end=529
-  _globals['_ROTATEKEYSRESPONSE']._serialized_start=531
-  _globals['_ROTATEKEYSRESPONSE']._serialized_end=631
-  _globals['_REVOKEKEYREQUEST']._serialized_start=633
-  _globals['_REVOKEKEYREQUEST']._serialized_end=669
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=672
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=828
-  _globals['_KEYSERVICE']._serialized_start=939
-  _globals['_KEYSERVICE']._serialized_end=1161
+  _globals['_KEYSTATE']._serialized_start=1904
+  _globals['_KEYSTATE']._serialized_end=2010
+  _globals['_KEYSTEP']._serialized_start=2012
+  _globals['_KEYSTEP']._serialized_end=2131
+  _globals['_KEY']._serialized_start=106
+  _globals['_KEY']._serialized_end=709
+  _globals['_LISTKEYSREQUEST']._serialized_start=711
+  _globals['_LISTKEYSREQUEST']._serialized_end=728
+  _globals['_LISTKEYSRESPONSE']._serialized_start=731
+  _globals['_LISTKEYSRESPONSE']._serialized_end=985
+  _globals['_KEYSTORESTATE']._serialized_start=987
+  _globals['_KEYSTORESTATE']._serialized_end=1107
+  _globals['_REPLICA']._serialized_start=1110
+  _globals['_REPLICA']._serialized_end=1284
+  _globals['_VERIFIER']._serialized_start=1286
+  _globals['_VERIFIER']._serialized_end=1401
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=1403
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=1444
+  _globals['_ROTATEKEYSRESPONSE']._serialized_start=1446
+  _globals['_ROTATEKEYSRESPONSE']._serialized_end=1546
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1548
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1633
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=1636
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=1902
+  _globals['_KEYSERVICE']._serialized_start=2134
+  _globals['_KEYSERVICE']._serialized_end=2356
 # @@protoc_insertion_point(module_scope)

@@ -59,7 +59,8 @@ class KeyServiceServicer:
     """
 
     def ListKeys(self, request, context):
-        """ListKeys returns every key that is not yet dropped, in the order of their creation.
+        """ListKeys returns every key that is not yet dropped, in the order of their creation, and what is known of
+        the replicas that serve them and of the verifiers that fetch them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,7 +74,7 @@ class KeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeKey(self, request, context):
-        """RevokeKey takes a key out of the set at once, for an emergency.
+        """RevokeKey takes a key out of the set of every replica, at once or after a delay, for an emergency.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

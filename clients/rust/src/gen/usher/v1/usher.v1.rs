@@ -311,20 +311,94 @@ pub struct Key {
     /// When it stopped signing; absent unless retired.
     #[prost(message, optional, tag="6")]
     pub retire_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// When the next step of its life is due: activation, retirement or removal.
+    /// When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+    /// depends on other replicas.
     #[prost(message, optional, tag="7")]
     pub next_step_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The next step.
+    #[prost(enumeration="KeyStep", tag="8")]
+    pub next_step: i32,
+    /// When every replica was known to serve it; the lead time begins then. Absent before.
+    #[prost(message, optional, tag="9")]
+    pub served_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+    /// retired one.
+    #[prost(string, repeated, tag="10")]
+    pub waits_for_replicas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Named verifiers that have not fetched it yet; a prepared key waits for them.
+    #[prost(string, repeated, tag="11")]
+    pub waits_for_verifiers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When a prepared key signs even if a verifier stays away; absent when none does.
+    #[prost(message, optional, tag="12")]
+    pub goes_on_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// ListKeysRequest has no fields yet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListKeysRequest {
 }
-/// ListKeysResponse holds the ring.
+/// ListKeysResponse holds the ring, as the replica that answers knows it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListKeysResponse {
     /// The keys.
     #[prost(message, repeated, tag="1")]
     pub keys: ::prost::alloc::vec::Vec<Key>,
+    /// Where the ring lives.
+    #[prost(message, optional, tag="2")]
+    pub store: ::core::option::Option<KeyStoreState>,
+    /// The replicas that share it, this one included.
+    #[prost(message, repeated, tag="3")]
+    pub replicas: ::prost::alloc::vec::Vec<Replica>,
+    /// The verifiers that were named or seen.
+    #[prost(message, repeated, tag="4")]
+    pub verifiers: ::prost::alloc::vec::Vec<Verifier>,
+    /// What time it was, by the clock by which keys change.
+    #[prost(message, optional, tag="5")]
+    pub read_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// KeyStoreState describes where the ring lives.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyStoreState {
+    /// memory, or postgres.
+    #[prost(string, tag="1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Counts the changes of the ring.
+    #[prost(int64, tag="2")]
+    pub version: i64,
+    /// When the replica that answers last reached the store.
+    #[prost(message, optional, tag="3")]
+    pub reach_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Replica is a process that serves the ring.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Replica {
+    /// A name that is new at every start.
+    #[prost(string, tag="1")]
+    pub id: ::prost::alloc::string::String,
+    /// The version of the ring that it serves.
+    #[prost(int64, tag="2")]
+    pub version: i64,
+    /// When it was last heard of.
+    #[prost(message, optional, tag="3")]
+    pub seen_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether it is the one that answers.
+    #[prost(bool, tag="4")]
+    pub self_: bool,
+    /// Seconds by which its clock is ahead of the store's.
+    #[prost(double, tag="5")]
+    pub clock_skew_seconds: f64,
+}
+/// Verifier is who fetches the set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Verifier {
+    /// Its user agent, as the setting verifiers names it; "*" stands for everyone else.
+    #[prost(string, tag="1")]
+    pub name: ::prost::alloc::string::String,
+    /// When it last fetched the set from any replica; absent for never.
+    #[prost(message, optional, tag="2")]
+    pub fetch_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The version of the newest ring whose set it got.
+    #[prost(int64, tag="3")]
+    pub version: i64,
 }
 /// RotateKeysRequest asks for a rotation out of turn.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -350,6 +424,10 @@ pub struct RevokeKeyRequest {
     /// The key's id.
     #[prost(string, tag="1")]
     pub kid: ::prost::alloc::string::String,
+    /// How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+    /// key that takes over, and lets whoever has stolen the revoked one use it for so long.
+    #[prost(message, optional, tag="2")]
+    pub delay: ::core::option::Option<::prost_types::Duration>,
 }
 /// RevokeKeyResponse tells what a revocation did and what it cannot do.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -357,9 +435,17 @@ pub struct RevokeKeyResponse {
     /// The key that signs from now on.
     #[prost(message, optional, tag="1")]
     pub active: ::core::option::Option<Key>,
-    /// A verifier with a cached set may accept the revoked key's tokens until this time.
+    /// A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+    /// verifier that keeps sets for longer than an hour.
     #[prost(message, optional, tag="2")]
     pub verifiers_may_accept_until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the key leaves the set.
+    #[prost(message, optional, tag="3")]
+    pub leave_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+    /// they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+    #[prost(string, repeated, tag="4")]
+    pub unconfirmed_replicas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// KeyState is where a key stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -393,6 +479,46 @@ impl KeyState {
             "KEY_STATE_PREPARED" => Some(Self::Prepared),
             "KEY_STATE_ACTIVE" => Some(Self::Active),
             "KEY_STATE_RETIRED" => Some(Self::Retired),
+            _ => None,
+        }
+    }
+}
+/// KeyStep is what happens to a key next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum KeyStep {
+    Unspecified = 0,
+    /// It starts to sign.
+    Activate = 1,
+    /// It stops signing: the next key takes over.
+    Retire = 2,
+    /// It leaves the set, when its last token has expired.
+    Drop = 3,
+    /// It leaves the set because it was revoked.
+    Revoke = 4,
+}
+impl KeyStep {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "KEY_STEP_UNSPECIFIED",
+            Self::Activate => "KEY_STEP_ACTIVATE",
+            Self::Retire => "KEY_STEP_RETIRE",
+            Self::Drop => "KEY_STEP_DROP",
+            Self::Revoke => "KEY_STEP_REVOKE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "KEY_STEP_UNSPECIFIED" => Some(Self::Unspecified),
+            "KEY_STEP_ACTIVATE" => Some(Self::Activate),
+            "KEY_STEP_RETIRE" => Some(Self::Retire),
+            "KEY_STEP_DROP" => Some(Self::Drop),
+            "KEY_STEP_REVOKE" => Some(Self::Revoke),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file usher/v1/key_service.proto.
@@ -60,11 +60,48 @@ export declare type Key = Message<"usher.v1.Key"> & {
   retireTime?: Timestamp | undefined;
 
   /**
-   * When the next step of its life is due: activation, retirement or removal.
+   * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+   * depends on other replicas.
    *
    * @generated from field: google.protobuf.Timestamp next_step_time = 7;
    */
   nextStepTime?: Timestamp | undefined;
+
+  /**
+   * The next step.
+   *
+   * @generated from field: usher.v1.KeyStep next_step = 8;
+   */
+  nextStep: KeyStep;
+
+  /**
+   * When every replica was known to serve it; the lead time begins then. Absent before.
+   *
+   * @generated from field: google.protobuf.Timestamp served_time = 9;
+   */
+  servedTime?: Timestamp | undefined;
+
+  /**
+   * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+   * retired one.
+   *
+   * @generated from field: repeated string waits_for_replicas = 10;
+   */
+  waitsForReplicas: string[];
+
+  /**
+   * Named verifiers that have not fetched it yet; a prepared key waits for them.
+   *
+   * @generated from field: repeated string waits_for_verifiers = 11;
+   */
+  waitsForVerifiers: string[];
+
+  /**
+   * When a prepared key signs even if a verifier stays away; absent when none does.
+   *
+   * @generated from field: google.protobuf.Timestamp goes_on_time = 12;
+   */
+  goesOnTime?: Timestamp | undefined;
 };
 
 /**
@@ -88,7 +125,7 @@ export declare type ListKeysRequest = Message<"usher.v1.ListKeysRequest"> & {
 export declare const ListKeysRequestSchema: GenMessage<ListKeysRequest>;
 
 /**
- * ListKeysResponse holds the ring.
+ * ListKeysResponse holds the ring, as the replica that answers knows it.
  *
  * @generated from message usher.v1.ListKeysResponse
  */
@@ -99,6 +136,34 @@ export declare type ListKeysResponse = Message<"usher.v1.ListKeysResponse"> & {
    * @generated from field: repeated usher.v1.Key keys = 1;
    */
   keys: Key[];
+
+  /**
+   * Where the ring lives.
+   *
+   * @generated from field: usher.v1.KeyStoreState store = 2;
+   */
+  store?: KeyStoreState | undefined;
+
+  /**
+   * The replicas that share it, this one included.
+   *
+   * @generated from field: repeated usher.v1.Replica replicas = 3;
+   */
+  replicas: Replica[];
+
+  /**
+   * The verifiers that were named or seen.
+   *
+   * @generated from field: repeated usher.v1.Verifier verifiers = 4;
+   */
+  verifiers: Verifier[];
+
+  /**
+   * What time it was, by the clock by which keys change.
+   *
+   * @generated from field: google.protobuf.Timestamp read_time = 5;
+   */
+  readTime?: Timestamp | undefined;
 };
 
 /**
@@ -106,6 +171,122 @@ export declare type ListKeysResponse = Message<"usher.v1.ListKeysResponse"> & {
  * Use `create(ListKeysResponseSchema)` to create a new message.
  */
 export declare const ListKeysResponseSchema: GenMessage<ListKeysResponse>;
+
+/**
+ * KeyStoreState describes where the ring lives.
+ *
+ * @generated from message usher.v1.KeyStoreState
+ */
+export declare type KeyStoreState = Message<"usher.v1.KeyStoreState"> & {
+  /**
+   * memory, or postgres.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * Counts the changes of the ring.
+   *
+   * @generated from field: int64 version = 2;
+   */
+  version: bigint;
+
+  /**
+   * When the replica that answers last reached the store.
+   *
+   * @generated from field: google.protobuf.Timestamp reach_time = 3;
+   */
+  reachTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message usher.v1.KeyStoreState.
+ * Use `create(KeyStoreStateSchema)` to create a new message.
+ */
+export declare const KeyStoreStateSchema: GenMessage<KeyStoreState>;
+
+/**
+ * Replica is a process that serves the ring.
+ *
+ * @generated from message usher.v1.Replica
+ */
+export declare type Replica = Message<"usher.v1.Replica"> & {
+  /**
+   * A name that is new at every start.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The version of the ring that it serves.
+   *
+   * @generated from field: int64 version = 2;
+   */
+  version: bigint;
+
+  /**
+   * When it was last heard of.
+   *
+   * @generated from field: google.protobuf.Timestamp seen_time = 3;
+   */
+  seenTime?: Timestamp | undefined;
+
+  /**
+   * Whether it is the one that answers.
+   *
+   * @generated from field: bool self = 4;
+   */
+  self: boolean;
+
+  /**
+   * Seconds by which its clock is ahead of the store's.
+   *
+   * @generated from field: double clock_skew_seconds = 5;
+   */
+  clockSkewSeconds: number;
+};
+
+/**
+ * Describes the message usher.v1.Replica.
+ * Use `create(ReplicaSchema)` to create a new message.
+ */
+export declare const ReplicaSchema: GenMessage<Replica>;
+
+/**
+ * Verifier is who fetches the set.
+ *
+ * @generated from message usher.v1.Verifier
+ */
+export declare type Verifier = Message<"usher.v1.Verifier"> & {
+  /**
+   * Its user agent, as the setting verifiers names it; "*" stands for everyone else.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * When it last fetched the set from any replica; absent for never.
+   *
+   * @generated from field: google.protobuf.Timestamp fetch_time = 2;
+   */
+  fetchTime?: Timestamp | undefined;
+
+  /**
+   * The version of the newest ring whose set it got.
+   *
+   * @generated from field: int64 version = 3;
+   */
+  version: bigint;
+};
+
+/**
+ * Describes the message usher.v1.Verifier.
+ * Use `create(VerifierSchema)` to create a new message.
+ */
+export declare const VerifierSchema: GenMessage<Verifier>;
 
 /**
  * RotateKeysRequest asks for a rotation out of turn.
@@ -167,6 +348,14 @@ export declare type RevokeKeyRequest = Message<"usher.v1.RevokeKeyRequest"> & {
    * @generated from field: string kid = 1;
    */
   kid: string;
+
+  /**
+   * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+   * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+   *
+   * @generated from field: google.protobuf.Duration delay = 2;
+   */
+  delay?: Duration | undefined;
 };
 
 /**
@@ -189,11 +378,27 @@ export declare type RevokeKeyResponse = Message<"usher.v1.RevokeKeyResponse"> & 
   active?: Key | undefined;
 
   /**
-   * A verifier with a cached set may accept the revoked key's tokens until this time.
+   * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+   * verifier that keeps sets for longer than an hour.
    *
    * @generated from field: google.protobuf.Timestamp verifiers_may_accept_until_time = 2;
    */
   verifiersMayAcceptUntilTime?: Timestamp | undefined;
+
+  /**
+   * When the key leaves the set.
+   *
+   * @generated from field: google.protobuf.Timestamp leave_time = 3;
+   */
+  leaveTime?: Timestamp | undefined;
+
+  /**
+   * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+   * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+   *
+   * @generated from field: repeated string unconfirmed_replicas = 4;
+   */
+  unconfirmedReplicas: string[];
 };
 
 /**
@@ -241,6 +446,51 @@ export enum KeyState {
 export declare const KeyStateSchema: GenEnum<KeyState>;
 
 /**
+ * KeyStep is what happens to a key next.
+ *
+ * @generated from enum usher.v1.KeyStep
+ */
+export enum KeyStep {
+  /**
+   * @generated from enum value: KEY_STEP_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It starts to sign.
+   *
+   * @generated from enum value: KEY_STEP_ACTIVATE = 1;
+   */
+  ACTIVATE = 1,
+
+  /**
+   * It stops signing: the next key takes over.
+   *
+   * @generated from enum value: KEY_STEP_RETIRE = 2;
+   */
+  RETIRE = 2,
+
+  /**
+   * It leaves the set, when its last token has expired.
+   *
+   * @generated from enum value: KEY_STEP_DROP = 3;
+   */
+  DROP = 3,
+
+  /**
+   * It leaves the set because it was revoked.
+   *
+   * @generated from enum value: KEY_STEP_REVOKE = 4;
+   */
+  REVOKE = 4,
+}
+
+/**
+ * Describes the enum usher.v1.KeyStep.
+ */
+export declare const KeyStepSchema: GenEnum<KeyStep>;
+
+/**
  * KeyService looks after the signing keys. It is served on the admin gRPC address only. Every method
  * needs an admin caller.
  *
@@ -248,7 +498,8 @@ export declare const KeyStateSchema: GenEnum<KeyState>;
  */
 export declare const KeyService: GenService<{
   /**
-   * ListKeys returns every key that is not yet dropped, in the order of their creation.
+   * ListKeys returns every key that is not yet dropped, in the order of their creation, and what is known of
+   * the replicas that serve them and of the verifiers that fetch them.
    *
    * @generated from rpc usher.v1.KeyService.ListKeys
    */
@@ -268,7 +519,7 @@ export declare const KeyService: GenService<{
     output: typeof RotateKeysResponseSchema;
   },
   /**
-   * RevokeKey takes a key out of the set at once, for an emergency.
+   * RevokeKey takes a key out of the set of every replica, at once or after a delay, for an emergency.
    *
    * @generated from rpc usher.v1.KeyService.RevokeKey
    */

@@ -3,13 +3,13 @@
 /* eslint-disable */
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file usher/v1/key_service.proto.
  */
 export const file_usher_v1_key_service = /*@__PURE__*/
-  fileDesc("Chp1c2hlci92MS9rZXlfc2VydmljZS5wcm90bxIIdXNoZXIudjEijAIKA0tleRILCgNraWQYASABKAkSCwoDYWxnGAIgASgJEiEKBXN0YXRlGAMgASgOMhIudXNoZXIudjEuS2V5U3RhdGUSMAoMcHVibGlzaF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1hY3RpdmF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZXRpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObmV4dF9zdGVwX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhEKD0xpc3RLZXlzUmVxdWVzdCIvChBMaXN0S2V5c1Jlc3BvbnNlEhsKBGtleXMYASADKAsyDS51c2hlci52MS5LZXkiIgoRUm90YXRlS2V5c1JlcXVlc3QSDQoFZm9yY2UYASABKAgiUwoSUm90YXRlS2V5c1Jlc3BvbnNlEh0KBmFjdGl2ZRgBIAEoCzINLnVzaGVyLnYxLktleRIeCgdyZXRpcmVkGAIgASgLMg0udXNoZXIudjEuS2V5Ih8KEFJldm9rZUtleVJlcXVlc3QSCwoDa2lkGAEgASgJIncKEVJldm9rZUtleVJlc3BvbnNlEh0KBmFjdGl2ZRgBIAEoCzINLnVzaGVyLnYxLktleRJDCh92ZXJpZmllcnNfbWF5X2FjY2VwdF91bnRpbF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCpqCghLZXlTdGF0ZRIZChVLRVlfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJLRVlfU1RBVEVfUFJFUEFSRUQQARIUChBLRVlfU1RBVEVfQUNUSVZFEAISFQoRS0VZX1NUQVRFX1JFVElSRUQQAzLeAQoKS2V5U2VydmljZRJBCghMaXN0S2V5cxIZLnVzaGVyLnYxLkxpc3RLZXlzUmVxdWVzdBoaLnVzaGVyLnYxLkxpc3RLZXlzUmVzcG9uc2USRwoKUm90YXRlS2V5cxIbLnVzaGVyLnYxLlJvdGF0ZUtleXNSZXF1ZXN0GhwudXNoZXIudjEuUm90YXRlS2V5c1Jlc3BvbnNlEkQKCVJldm9rZUtleRIaLnVzaGVyLnYxLlJldm9rZUtleVJlcXVlc3QaGy51c2hlci52MS5SZXZva2VLZXlSZXNwb25zZUI2CgxkZXYudXNoZXIudjFQAVokdXNoZXIuZGV2L2NsaWVudC1nby91c2hlci92MTt1c2hlcnYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Chp1c2hlci92MS9rZXlfc2VydmljZS5wcm90bxIIdXNoZXIudjEizgMKA0tleRILCgNraWQYASABKAkSCwoDYWxnGAIgASgJEiEKBXN0YXRlGAMgASgOMhIudXNoZXIudjEuS2V5U3RhdGUSMAoMcHVibGlzaF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1hY3RpdmF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZXRpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObmV4dF9zdGVwX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiQKCW5leHRfc3RlcBgIIAEoDjIRLnVzaGVyLnYxLktleVN0ZXASLwoLc2VydmVkX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEndhaXRzX2Zvcl9yZXBsaWNhcxgKIAMoCRIbChN3YWl0c19mb3JfdmVyaWZpZXJzGAsgAygJEjAKDGdvZXNfb25fdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiEQoPTGlzdEtleXNSZXF1ZXN0ItIBChBMaXN0S2V5c1Jlc3BvbnNlEhsKBGtleXMYASADKAsyDS51c2hlci52MS5LZXkSJgoFc3RvcmUYAiABKAsyFy51c2hlci52MS5LZXlTdG9yZVN0YXRlEiMKCHJlcGxpY2FzGAMgAygLMhEudXNoZXIudjEuUmVwbGljYRIlCgl2ZXJpZmllcnMYBCADKAsyEi51c2hlci52MS5WZXJpZmllchItCglyZWFkX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIl4KDUtleVN0b3JlU3RhdGUSDAoEa2luZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgDEi4KCnJlYWNoX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIn8KB1JlcGxpY2ESCgoCaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoAxItCglzZWVuX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBHNlbGYYBCABKAgSGgoSY2xvY2tfc2tld19zZWNvbmRzGAUgASgBIlkKCFZlcmlmaWVyEgwKBG5hbWUYASABKAkSLgoKZmV0Y2hfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdmVyc2lvbhgDIAEoAyIiChFSb3RhdGVLZXlzUmVxdWVzdBINCgVmb3JjZRgBIAEoCCJTChJSb3RhdGVLZXlzUmVzcG9uc2USHQoGYWN0aXZlGAEgASgLMg0udXNoZXIudjEuS2V5Eh4KB3JldGlyZWQYAiABKAsyDS51c2hlci52MS5LZXkiSQoQUmV2b2tlS2V5UmVxdWVzdBILCgNraWQYASABKAkSKAoFZGVsYXkYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ixQEKEVJldm9rZUtleVJlc3BvbnNlEh0KBmFjdGl2ZRgBIAEoCzINLnVzaGVyLnYxLktleRJDCh92ZXJpZmllcnNfbWF5X2FjY2VwdF91bnRpbF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpsZWF2ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIcChR1bmNvbmZpcm1lZF9yZXBsaWNhcxgEIAMoCSpqCghLZXlTdGF0ZRIZChVLRVlfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJLRVlfU1RBVEVfUFJFUEFSRUQQARIUChBLRVlfU1RBVEVfQUNUSVZFEAISFQoRS0VZX1NUQVRFX1JFVElSRUQQAyp3CgdLZXlTdGVwEhgKFEtFWV9TVEVQX1VOU1BFQ0lGSUVEEAASFQoRS0VZX1NURVBfQUNUSVZBVEUQARITCg9LRVlfU1RFUF9SRVRJUkUQAhIRCg1LRVlfU1RFUF9EUk9QEAMSEwoPS0VZX1NURVBfUkVWT0tFEAQy3gEKCktleVNlcnZpY2USQQoITGlzdEtleXMSGS51c2hlci52MS5MaXN0S2V5c1JlcXVlc3QaGi51c2hlci52MS5MaXN0S2V5c1Jlc3BvbnNlEkcKClJvdGF0ZUtleXMSGy51c2hlci52MS5Sb3RhdGVLZXlzUmVxdWVzdBocLnVzaGVyLnYxLlJvdGF0ZUtleXNSZXNwb25zZRJECglSZXZva2VLZXkSGi51c2hlci52MS5SZXZva2VLZXlSZXF1ZXN0GhsudXNoZXIudjEuUmV2b2tlS2V5UmVzcG9uc2VCNgoMZGV2LnVzaGVyLnYxUAFaJHVzaGVyLmRldi9jbGllbnQtZ28vdXNoZXIvdjE7dXNoZXJ2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message usher.v1.Key.
@@ -33,32 +33,53 @@ export const ListKeysResponseSchema = /*@__PURE__*/
   messageDesc(file_usher_v1_key_service, 2);
 
 /**
+ * Describes the message usher.v1.KeyStoreState.
+ * Use `create(KeyStoreStateSchema)` to create a new message.
+ */
+export const KeyStoreStateSchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_key_service, 3);
+
+/**
+ * Describes the message usher.v1.Replica.
+ * Use `create(ReplicaSchema)` to create a new message.
+ */
+export const ReplicaSchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_key_service, 4);
+
+/**
+ * Describes the message usher.v1.Verifier.
+ * Use `create(VerifierSchema)` to create a new message.
+ */
+export const VerifierSchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_key_service, 5);
+
+/**
  * Describes the message usher.v1.RotateKeysRequest.
  * Use `create(RotateKeysRequestSchema)` to create a new message.
  */
 export const RotateKeysRequestSchema = /*@__PURE__*/
-  messageDesc(file_usher_v1_key_service, 3);
+  messageDesc(file_usher_v1_key_service, 6);
 
 /**
  * Describes the message usher.v1.RotateKeysResponse.
  * Use `create(RotateKeysResponseSchema)` to create a new message.
  */
 export const RotateKeysResponseSchema = /*@__PURE__*/
-  messageDesc(file_usher_v1_key_service, 4);
+  messageDesc(file_usher_v1_key_service, 7);
 
 /**
  * Describes the message usher.v1.RevokeKeyRequest.
  * Use `create(RevokeKeyRequestSchema)` to create a new message.
  */
 export const RevokeKeyRequestSchema = /*@__PURE__*/
-  messageDesc(file_usher_v1_key_service, 5);
+  messageDesc(file_usher_v1_key_service, 8);
 
 /**
  * Describes the message usher.v1.RevokeKeyResponse.
  * Use `create(RevokeKeyResponseSchema)` to create a new message.
  */
 export const RevokeKeyResponseSchema = /*@__PURE__*/
-  messageDesc(file_usher_v1_key_service, 6);
+  messageDesc(file_usher_v1_key_service, 9);
 
 /**
  * Describes the enum usher.v1.KeyState.
@@ -73,6 +94,20 @@ export const KeyStateSchema = /*@__PURE__*/
  */
 export const KeyState = /*@__PURE__*/
   tsEnum(KeyStateSchema);
+
+/**
+ * Describes the enum usher.v1.KeyStep.
+ */
+export const KeyStepSchema = /*@__PURE__*/
+  enumDesc(file_usher_v1_key_service, 1);
+
+/**
+ * KeyStep is what happens to a key next.
+ *
+ * @generated from enum usher.v1.KeyStep
+ */
+export const KeyStep = /*@__PURE__*/
+  tsEnum(KeyStepSchema);
 
 /**
  * KeyService looks after the signing keys. It is served on the admin gRPC address only. Every method

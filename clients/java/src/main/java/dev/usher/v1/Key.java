@@ -35,6 +35,11 @@ private static final long serialVersionUID = 0L;
     kid_ = "";
     alg_ = "";
     state_ = 0;
+    nextStep_ = 0;
+    waitsForReplicas_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+    waitsForVerifiers_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -294,7 +299,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Timestamp nextStepTime_;
   /**
    * <pre>
-   * When the next step of its life is due: activation, retirement or removal.
+   * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+   * depends on other replicas.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -306,7 +312,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * When the next step of its life is due: activation, retirement or removal.
+   * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+   * depends on other replicas.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -318,7 +325,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * When the next step of its life is due: activation, retirement or removal.
+   * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+   * depends on other replicas.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -326,6 +334,218 @@ private static final long serialVersionUID = 0L;
   @java.lang.Override
   public com.google.protobuf.TimestampOrBuilder getNextStepTimeOrBuilder() {
     return nextStepTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : nextStepTime_;
+  }
+
+  public static final int NEXT_STEP_FIELD_NUMBER = 8;
+  private int nextStep_ = 0;
+  /**
+   * <pre>
+   * The next step.
+   * </pre>
+   *
+   * <code>.usher.v1.KeyStep next_step = 8 [json_name = "nextStep"];</code>
+   * @return The enum numeric value on the wire for nextStep.
+   */
+  @java.lang.Override public int getNextStepValue() {
+    return nextStep_;
+  }
+  /**
+   * <pre>
+   * The next step.
+   * </pre>
+   *
+   * <code>.usher.v1.KeyStep next_step = 8 [json_name = "nextStep"];</code>
+   * @return The nextStep.
+   */
+  @java.lang.Override public dev.usher.v1.KeyStep getNextStep() {
+    dev.usher.v1.KeyStep result = dev.usher.v1.KeyStep.forNumber(nextStep_);
+    return result == null ? dev.usher.v1.KeyStep.UNRECOGNIZED : result;
+  }
+
+  public static final int SERVED_TIME_FIELD_NUMBER = 9;
+  private com.google.protobuf.Timestamp servedTime_;
+  /**
+   * <pre>
+   * When every replica was known to serve it; the lead time begins then. Absent before.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+   * @return Whether the servedTime field is set.
+   */
+  @java.lang.Override
+  public boolean hasServedTime() {
+    return ((bitField0_ & 0x00000010) != 0);
+  }
+  /**
+   * <pre>
+   * When every replica was known to serve it; the lead time begins then. Absent before.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+   * @return The servedTime.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Timestamp getServedTime() {
+    return servedTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : servedTime_;
+  }
+  /**
+   * <pre>
+   * When every replica was known to serve it; the lead time begins then. Absent before.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.TimestampOrBuilder getServedTimeOrBuilder() {
+    return servedTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : servedTime_;
+  }
+
+  public static final int WAITS_FOR_REPLICAS_FIELD_NUMBER = 10;
+  @SuppressWarnings("serial")
+  private com.google.protobuf.LazyStringArrayList waitsForReplicas_ =
+      com.google.protobuf.LazyStringArrayList.emptyList();
+  /**
+   * <pre>
+   * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+   * retired one.
+   * </pre>
+   *
+   * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+   * @return A list containing the waitsForReplicas.
+   */
+  public com.google.protobuf.ProtocolStringList
+      getWaitsForReplicasList() {
+    return waitsForReplicas_;
+  }
+  /**
+   * <pre>
+   * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+   * retired one.
+   * </pre>
+   *
+   * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+   * @return The count of waitsForReplicas.
+   */
+  public int getWaitsForReplicasCount() {
+    return waitsForReplicas_.size();
+  }
+  /**
+   * <pre>
+   * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+   * retired one.
+   * </pre>
+   *
+   * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+   * @param index The index of the element to return.
+   * @return The waitsForReplicas at the given index.
+   */
+  public java.lang.String getWaitsForReplicas(int index) {
+    return waitsForReplicas_.get(index);
+  }
+  /**
+   * <pre>
+   * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+   * retired one.
+   * </pre>
+   *
+   * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+   * @param index The index of the value to return.
+   * @return The bytes of the waitsForReplicas at the given index.
+   */
+  public com.google.protobuf.ByteString
+      getWaitsForReplicasBytes(int index) {
+    return waitsForReplicas_.getByteString(index);
+  }
+
+  public static final int WAITS_FOR_VERIFIERS_FIELD_NUMBER = 11;
+  @SuppressWarnings("serial")
+  private com.google.protobuf.LazyStringArrayList waitsForVerifiers_ =
+      com.google.protobuf.LazyStringArrayList.emptyList();
+  /**
+   * <pre>
+   * Named verifiers that have not fetched it yet; a prepared key waits for them.
+   * </pre>
+   *
+   * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+   * @return A list containing the waitsForVerifiers.
+   */
+  public com.google.protobuf.ProtocolStringList
+      getWaitsForVerifiersList() {
+    return waitsForVerifiers_;
+  }
+  /**
+   * <pre>
+   * Named verifiers that have not fetched it yet; a prepared key waits for them.
+   * </pre>
+   *
+   * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+   * @return The count of waitsForVerifiers.
+   */
+  public int getWaitsForVerifiersCount() {
+    return waitsForVerifiers_.size();
+  }
+  /**
+   * <pre>
+   * Named verifiers that have not fetched it yet; a prepared key waits for them.
+   * </pre>
+   *
+   * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+   * @param index The index of the element to return.
+   * @return The waitsForVerifiers at the given index.
+   */
+  public java.lang.String getWaitsForVerifiers(int index) {
+    return waitsForVerifiers_.get(index);
+  }
+  /**
+   * <pre>
+   * Named verifiers that have not fetched it yet; a prepared key waits for them.
+   * </pre>
+   *
+   * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+   * @param index The index of the value to return.
+   * @return The bytes of the waitsForVerifiers at the given index.
+   */
+  public com.google.protobuf.ByteString
+      getWaitsForVerifiersBytes(int index) {
+    return waitsForVerifiers_.getByteString(index);
+  }
+
+  public static final int GOES_ON_TIME_FIELD_NUMBER = 12;
+  private com.google.protobuf.Timestamp goesOnTime_;
+  /**
+   * <pre>
+   * When a prepared key signs even if a verifier stays away; absent when none does.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+   * @return Whether the goesOnTime field is set.
+   */
+  @java.lang.Override
+  public boolean hasGoesOnTime() {
+    return ((bitField0_ & 0x00000020) != 0);
+  }
+  /**
+   * <pre>
+   * When a prepared key signs even if a verifier stays away; absent when none does.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+   * @return The goesOnTime.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Timestamp getGoesOnTime() {
+    return goesOnTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : goesOnTime_;
+  }
+  /**
+   * <pre>
+   * When a prepared key signs even if a verifier stays away; absent when none does.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.TimestampOrBuilder getGoesOnTimeOrBuilder() {
+    return goesOnTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : goesOnTime_;
   }
 
   private byte memoizedIsInitialized = -1;
@@ -363,6 +583,21 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000008) != 0)) {
       output.writeMessage(7, getNextStepTime());
     }
+    if (nextStep_ != dev.usher.v1.KeyStep.KEY_STEP_UNSPECIFIED.getNumber()) {
+      output.writeEnum(8, nextStep_);
+    }
+    if (((bitField0_ & 0x00000010) != 0)) {
+      output.writeMessage(9, getServedTime());
+    }
+    for (int i = 0; i < waitsForReplicas_.size(); i++) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 10, waitsForReplicas_.getRaw(i));
+    }
+    for (int i = 0; i < waitsForVerifiers_.size(); i++) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 11, waitsForVerifiers_.getRaw(i));
+    }
+    if (((bitField0_ & 0x00000020) != 0)) {
+      output.writeMessage(12, getGoesOnTime());
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -392,6 +627,34 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000008) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(7, getNextStepTime());
+    }
+    if (nextStep_ != dev.usher.v1.KeyStep.KEY_STEP_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(8, nextStep_);
+    }
+    if (((bitField0_ & 0x00000010) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(9, getServedTime());
+    }
+    {
+      int dataSize = 0;
+      for (int i = 0; i < waitsForReplicas_.size(); i++) {
+        dataSize += computeStringSizeNoTag(waitsForReplicas_.getRaw(i));
+      }
+      size += dataSize;
+      size += 1 * getWaitsForReplicasList().size();
+    }
+    {
+      int dataSize = 0;
+      for (int i = 0; i < waitsForVerifiers_.size(); i++) {
+        dataSize += computeStringSizeNoTag(waitsForVerifiers_.getRaw(i));
+      }
+      size += dataSize;
+      size += 1 * getWaitsForVerifiersList().size();
+    }
+    if (((bitField0_ & 0x00000020) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(12, getGoesOnTime());
     }
     return size;
   }
@@ -442,6 +705,21 @@ private static final long serialVersionUID = 0L;
       if (!getNextStepTime()
           .equals(other.getNextStepTime())) return false;
     }
+    if (nextStep_ != other.nextStep_) return false;
+    if (hasServedTime() != other.hasServedTime()) return false;
+    if (hasServedTime()) {
+      if (!getServedTime()
+          .equals(other.getServedTime())) return false;
+    }
+    if (!getWaitsForReplicasList()
+        .equals(other.getWaitsForReplicasList())) return false;
+    if (!getWaitsForVerifiersList()
+        .equals(other.getWaitsForVerifiersList())) return false;
+    if (hasGoesOnTime() != other.hasGoesOnTime()) return false;
+    if (hasGoesOnTime()) {
+      if (!getGoesOnTime()
+          .equals(other.getGoesOnTime())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -474,6 +752,24 @@ private static final long serialVersionUID = 0L;
     if (hasNextStepTime()) {
       hash = (37 * hash) + NEXT_STEP_TIME_FIELD_NUMBER;
       hash = (53 * hash) + getNextStepTime().hashCode();
+    }
+    hash = (37 * hash) + NEXT_STEP_FIELD_NUMBER;
+    hash = (53 * hash) + nextStep_;
+    if (hasServedTime()) {
+      hash = (37 * hash) + SERVED_TIME_FIELD_NUMBER;
+      hash = (53 * hash) + getServedTime().hashCode();
+    }
+    if (getWaitsForReplicasCount() > 0) {
+      hash = (37 * hash) + WAITS_FOR_REPLICAS_FIELD_NUMBER;
+      hash = (53 * hash) + getWaitsForReplicasList().hashCode();
+    }
+    if (getWaitsForVerifiersCount() > 0) {
+      hash = (37 * hash) + WAITS_FOR_VERIFIERS_FIELD_NUMBER;
+      hash = (53 * hash) + getWaitsForVerifiersList().hashCode();
+    }
+    if (hasGoesOnTime()) {
+      hash = (37 * hash) + GOES_ON_TIME_FIELD_NUMBER;
+      hash = (53 * hash) + getGoesOnTime().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -613,6 +909,8 @@ private static final long serialVersionUID = 0L;
         internalGetActivateTimeFieldBuilder();
         internalGetRetireTimeFieldBuilder();
         internalGetNextStepTimeFieldBuilder();
+        internalGetServedTimeFieldBuilder();
+        internalGetGoesOnTimeFieldBuilder();
       }
     }
     @java.lang.Override
@@ -641,6 +939,21 @@ private static final long serialVersionUID = 0L;
       if (nextStepTimeBuilder_ != null) {
         nextStepTimeBuilder_.dispose();
         nextStepTimeBuilder_ = null;
+      }
+      nextStep_ = 0;
+      servedTime_ = null;
+      if (servedTimeBuilder_ != null) {
+        servedTimeBuilder_.dispose();
+        servedTimeBuilder_ = null;
+      }
+      waitsForReplicas_ =
+          com.google.protobuf.LazyStringArrayList.emptyList();
+      waitsForVerifiers_ =
+          com.google.protobuf.LazyStringArrayList.emptyList();
+      goesOnTime_ = null;
+      if (goesOnTimeBuilder_ != null) {
+        goesOnTimeBuilder_.dispose();
+        goesOnTimeBuilder_ = null;
       }
       return this;
     }
@@ -709,6 +1022,29 @@ private static final long serialVersionUID = 0L;
             : nextStepTimeBuilder_.build();
         to_bitField0_ |= 0x00000008;
       }
+      if (((from_bitField0_ & 0x00000080) != 0)) {
+        result.nextStep_ = nextStep_;
+      }
+      if (((from_bitField0_ & 0x00000100) != 0)) {
+        result.servedTime_ = servedTimeBuilder_ == null
+            ? servedTime_
+            : servedTimeBuilder_.build();
+        to_bitField0_ |= 0x00000010;
+      }
+      if (((from_bitField0_ & 0x00000200) != 0)) {
+        waitsForReplicas_.makeImmutable();
+        result.waitsForReplicas_ = waitsForReplicas_;
+      }
+      if (((from_bitField0_ & 0x00000400) != 0)) {
+        waitsForVerifiers_.makeImmutable();
+        result.waitsForVerifiers_ = waitsForVerifiers_;
+      }
+      if (((from_bitField0_ & 0x00000800) != 0)) {
+        result.goesOnTime_ = goesOnTimeBuilder_ == null
+            ? goesOnTime_
+            : goesOnTimeBuilder_.build();
+        to_bitField0_ |= 0x00000020;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -748,6 +1084,35 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasNextStepTime()) {
         mergeNextStepTime(other.getNextStepTime());
+      }
+      if (other.nextStep_ != 0) {
+        setNextStepValue(other.getNextStepValue());
+      }
+      if (other.hasServedTime()) {
+        mergeServedTime(other.getServedTime());
+      }
+      if (!other.waitsForReplicas_.isEmpty()) {
+        if (waitsForReplicas_.isEmpty()) {
+          waitsForReplicas_ = other.waitsForReplicas_;
+          bitField0_ |= 0x00000200;
+        } else {
+          ensureWaitsForReplicasIsMutable();
+          waitsForReplicas_.addAll(other.waitsForReplicas_);
+        }
+        onChanged();
+      }
+      if (!other.waitsForVerifiers_.isEmpty()) {
+        if (waitsForVerifiers_.isEmpty()) {
+          waitsForVerifiers_ = other.waitsForVerifiers_;
+          bitField0_ |= 0x00000400;
+        } else {
+          ensureWaitsForVerifiersIsMutable();
+          waitsForVerifiers_.addAll(other.waitsForVerifiers_);
+        }
+        onChanged();
+      }
+      if (other.hasGoesOnTime()) {
+        mergeGoesOnTime(other.getGoesOnTime());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -816,6 +1181,35 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000040;
               break;
             } // case 58
+            case 64: {
+              nextStep_ = input.readEnum();
+              bitField0_ |= 0x00000080;
+              break;
+            } // case 64
+            case 74: {
+              input.readMessage(
+                  internalGetServedTimeFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000100;
+              break;
+            } // case 74
+            case 82: {
+              ensureWaitsForReplicasIsMutable();
+              waitsForReplicas_.add(input.readStringRequireUtf8());
+              break;
+            } // case 82
+            case 90: {
+              ensureWaitsForVerifiersIsMutable();
+              waitsForVerifiers_.add(input.readStringRequireUtf8());
+              break;
+            } // case 90
+            case 98: {
+              input.readMessage(
+                  internalGetGoesOnTimeFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000800;
+              break;
+            } // case 98
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1559,7 +1953,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> nextStepTimeBuilder_;
     /**
      * <pre>
-     * When the next step of its life is due: activation, retirement or removal.
+     * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+     * depends on other replicas.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -1570,7 +1965,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the next step of its life is due: activation, retirement or removal.
+     * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+     * depends on other replicas.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -1585,7 +1981,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the next step of its life is due: activation, retirement or removal.
+     * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+     * depends on other replicas.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -1603,7 +2000,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the next step of its life is due: activation, retirement or removal.
+     * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+     * depends on other replicas.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -1621,7 +2019,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the next step of its life is due: activation, retirement or removal.
+     * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+     * depends on other replicas.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -1646,7 +2045,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the next step of its life is due: activation, retirement or removal.
+     * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+     * depends on other replicas.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -1663,7 +2063,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the next step of its life is due: activation, retirement or removal.
+     * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+     * depends on other replicas.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -1675,7 +2076,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the next step of its life is due: activation, retirement or removal.
+     * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+     * depends on other replicas.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -1690,7 +2092,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * When the next step of its life is due: activation, retirement or removal.
+     * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+     * depends on other replicas.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -1707,6 +2110,691 @@ private static final long serialVersionUID = 0L;
         nextStepTime_ = null;
       }
       return nextStepTimeBuilder_;
+    }
+
+    private int nextStep_ = 0;
+    /**
+     * <pre>
+     * The next step.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStep next_step = 8 [json_name = "nextStep"];</code>
+     * @return The enum numeric value on the wire for nextStep.
+     */
+    @java.lang.Override public int getNextStepValue() {
+      return nextStep_;
+    }
+    /**
+     * <pre>
+     * The next step.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStep next_step = 8 [json_name = "nextStep"];</code>
+     * @param value The enum numeric value on the wire for nextStep to set.
+     * @return This builder for chaining.
+     */
+    public Builder setNextStepValue(int value) {
+      nextStep_ = value;
+      bitField0_ |= 0x00000080;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The next step.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStep next_step = 8 [json_name = "nextStep"];</code>
+     * @return The nextStep.
+     */
+    @java.lang.Override
+    public dev.usher.v1.KeyStep getNextStep() {
+      dev.usher.v1.KeyStep result = dev.usher.v1.KeyStep.forNumber(nextStep_);
+      return result == null ? dev.usher.v1.KeyStep.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * The next step.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStep next_step = 8 [json_name = "nextStep"];</code>
+     * @param value The nextStep to set.
+     * @throws IllegalArgumentException if UNRECOGNIZED is provided.
+     * @return This builder for chaining.
+     */
+    public Builder setNextStep(dev.usher.v1.KeyStep value) {
+      java.util.Objects.requireNonNull(value);
+      bitField0_ |= 0x00000080;
+      nextStep_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The next step.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStep next_step = 8 [json_name = "nextStep"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearNextStep() {
+      bitField0_ = (bitField0_ & ~0x00000080);
+      nextStep_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.Timestamp servedTime_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> servedTimeBuilder_;
+    /**
+     * <pre>
+     * When every replica was known to serve it; the lead time begins then. Absent before.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+     * @return Whether the servedTime field is set.
+     */
+    public boolean hasServedTime() {
+      return ((bitField0_ & 0x00000100) != 0);
+    }
+    /**
+     * <pre>
+     * When every replica was known to serve it; the lead time begins then. Absent before.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+     * @return The servedTime.
+     */
+    public com.google.protobuf.Timestamp getServedTime() {
+      if (servedTimeBuilder_ == null) {
+        return servedTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : servedTime_;
+      } else {
+        return servedTimeBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * When every replica was known to serve it; the lead time begins then. Absent before.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+     */
+    public Builder setServedTime(com.google.protobuf.Timestamp value) {
+      if (servedTimeBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        servedTime_ = value;
+      } else {
+        servedTimeBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000100;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When every replica was known to serve it; the lead time begins then. Absent before.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+     */
+    public Builder setServedTime(
+        com.google.protobuf.Timestamp.Builder builderForValue) {
+      if (servedTimeBuilder_ == null) {
+        servedTime_ = builderForValue.build();
+      } else {
+        servedTimeBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000100;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When every replica was known to serve it; the lead time begins then. Absent before.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+     */
+    public Builder mergeServedTime(com.google.protobuf.Timestamp value) {
+      if (servedTimeBuilder_ == null) {
+        if (((bitField0_ & 0x00000100) != 0) &&
+          servedTime_ != null &&
+          servedTime_ != com.google.protobuf.Timestamp.getDefaultInstance()) {
+          getServedTimeBuilder().mergeFrom(value);
+        } else {
+          servedTime_ = value;
+        }
+      } else {
+        servedTimeBuilder_.mergeFrom(value);
+      }
+      if (servedTime_ != null) {
+        bitField0_ |= 0x00000100;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * When every replica was known to serve it; the lead time begins then. Absent before.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+     */
+    public Builder clearServedTime() {
+      bitField0_ = (bitField0_ & ~0x00000100);
+      servedTime_ = null;
+      if (servedTimeBuilder_ != null) {
+        servedTimeBuilder_.dispose();
+        servedTimeBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When every replica was known to serve it; the lead time begins then. Absent before.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+     */
+    public com.google.protobuf.Timestamp.Builder getServedTimeBuilder() {
+      bitField0_ |= 0x00000100;
+      onChanged();
+      return internalGetServedTimeFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * When every replica was known to serve it; the lead time begins then. Absent before.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+     */
+    public com.google.protobuf.TimestampOrBuilder getServedTimeOrBuilder() {
+      if (servedTimeBuilder_ != null) {
+        return servedTimeBuilder_.getMessageOrBuilder();
+      } else {
+        return servedTime_ == null ?
+            com.google.protobuf.Timestamp.getDefaultInstance() : servedTime_;
+      }
+    }
+    /**
+     * <pre>
+     * When every replica was known to serve it; the lead time begins then. Absent before.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> 
+        internalGetServedTimeFieldBuilder() {
+      if (servedTimeBuilder_ == null) {
+        servedTimeBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder>(
+                getServedTime(),
+                getParentForChildren(),
+                isClean());
+        servedTime_ = null;
+      }
+      return servedTimeBuilder_;
+    }
+
+    private com.google.protobuf.LazyStringArrayList waitsForReplicas_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+    private void ensureWaitsForReplicasIsMutable() {
+      if (!waitsForReplicas_.isModifiable()) {
+        waitsForReplicas_ = new com.google.protobuf.LazyStringArrayList(waitsForReplicas_);
+      }
+      bitField0_ |= 0x00000200;
+    }
+    /**
+     * <pre>
+     * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+     * retired one.
+     * </pre>
+     *
+     * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+     * @return A list containing the waitsForReplicas.
+     */
+    public com.google.protobuf.ProtocolStringList
+        getWaitsForReplicasList() {
+      waitsForReplicas_.makeImmutable();
+      return waitsForReplicas_;
+    }
+    /**
+     * <pre>
+     * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+     * retired one.
+     * </pre>
+     *
+     * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+     * @return The count of waitsForReplicas.
+     */
+    public int getWaitsForReplicasCount() {
+      return waitsForReplicas_.size();
+    }
+    /**
+     * <pre>
+     * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+     * retired one.
+     * </pre>
+     *
+     * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+     * @param index The index of the element to return.
+     * @return The waitsForReplicas at the given index.
+     */
+    public java.lang.String getWaitsForReplicas(int index) {
+      return waitsForReplicas_.get(index);
+    }
+    /**
+     * <pre>
+     * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+     * retired one.
+     * </pre>
+     *
+     * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+     * @param index The index of the value to return.
+     * @return The bytes of the waitsForReplicas at the given index.
+     */
+    public com.google.protobuf.ByteString
+        getWaitsForReplicasBytes(int index) {
+      return waitsForReplicas_.getByteString(index);
+    }
+    /**
+     * <pre>
+     * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+     * retired one.
+     * </pre>
+     *
+     * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+     * @param index The index to set the value at.
+     * @param value The waitsForReplicas to set.
+     * @return This builder for chaining.
+     */
+    public Builder setWaitsForReplicas(
+        int index, java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      ensureWaitsForReplicasIsMutable();
+      waitsForReplicas_.set(index, value);
+      bitField0_ |= 0x00000200;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+     * retired one.
+     * </pre>
+     *
+     * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+     * @param value The waitsForReplicas to add.
+     * @return This builder for chaining.
+     */
+    public Builder addWaitsForReplicas(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      ensureWaitsForReplicasIsMutable();
+      waitsForReplicas_.add(value);
+      bitField0_ |= 0x00000200;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+     * retired one.
+     * </pre>
+     *
+     * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+     * @param values The waitsForReplicas to add.
+     * @return This builder for chaining.
+     */
+    public Builder addAllWaitsForReplicas(
+        java.lang.Iterable<java.lang.String> values) {
+      ensureWaitsForReplicasIsMutable();
+      com.google.protobuf.AbstractMessageLite.Builder.addAll(
+          values, waitsForReplicas_);
+      bitField0_ |= 0x00000200;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+     * retired one.
+     * </pre>
+     *
+     * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearWaitsForReplicas() {
+      waitsForReplicas_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+      bitField0_ = (bitField0_ & ~0x00000200);;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+     * retired one.
+     * </pre>
+     *
+     * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+     * @param value The bytes of the waitsForReplicas to add.
+     * @return This builder for chaining.
+     */
+    public Builder addWaitsForReplicasBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      ensureWaitsForReplicasIsMutable();
+      waitsForReplicas_.add(value);
+      bitField0_ |= 0x00000200;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.LazyStringArrayList waitsForVerifiers_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+    private void ensureWaitsForVerifiersIsMutable() {
+      if (!waitsForVerifiers_.isModifiable()) {
+        waitsForVerifiers_ = new com.google.protobuf.LazyStringArrayList(waitsForVerifiers_);
+      }
+      bitField0_ |= 0x00000400;
+    }
+    /**
+     * <pre>
+     * Named verifiers that have not fetched it yet; a prepared key waits for them.
+     * </pre>
+     *
+     * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+     * @return A list containing the waitsForVerifiers.
+     */
+    public com.google.protobuf.ProtocolStringList
+        getWaitsForVerifiersList() {
+      waitsForVerifiers_.makeImmutable();
+      return waitsForVerifiers_;
+    }
+    /**
+     * <pre>
+     * Named verifiers that have not fetched it yet; a prepared key waits for them.
+     * </pre>
+     *
+     * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+     * @return The count of waitsForVerifiers.
+     */
+    public int getWaitsForVerifiersCount() {
+      return waitsForVerifiers_.size();
+    }
+    /**
+     * <pre>
+     * Named verifiers that have not fetched it yet; a prepared key waits for them.
+     * </pre>
+     *
+     * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+     * @param index The index of the element to return.
+     * @return The waitsForVerifiers at the given index.
+     */
+    public java.lang.String getWaitsForVerifiers(int index) {
+      return waitsForVerifiers_.get(index);
+    }
+    /**
+     * <pre>
+     * Named verifiers that have not fetched it yet; a prepared key waits for them.
+     * </pre>
+     *
+     * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+     * @param index The index of the value to return.
+     * @return The bytes of the waitsForVerifiers at the given index.
+     */
+    public com.google.protobuf.ByteString
+        getWaitsForVerifiersBytes(int index) {
+      return waitsForVerifiers_.getByteString(index);
+    }
+    /**
+     * <pre>
+     * Named verifiers that have not fetched it yet; a prepared key waits for them.
+     * </pre>
+     *
+     * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+     * @param index The index to set the value at.
+     * @param value The waitsForVerifiers to set.
+     * @return This builder for chaining.
+     */
+    public Builder setWaitsForVerifiers(
+        int index, java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      ensureWaitsForVerifiersIsMutable();
+      waitsForVerifiers_.set(index, value);
+      bitField0_ |= 0x00000400;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Named verifiers that have not fetched it yet; a prepared key waits for them.
+     * </pre>
+     *
+     * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+     * @param value The waitsForVerifiers to add.
+     * @return This builder for chaining.
+     */
+    public Builder addWaitsForVerifiers(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      ensureWaitsForVerifiersIsMutable();
+      waitsForVerifiers_.add(value);
+      bitField0_ |= 0x00000400;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Named verifiers that have not fetched it yet; a prepared key waits for them.
+     * </pre>
+     *
+     * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+     * @param values The waitsForVerifiers to add.
+     * @return This builder for chaining.
+     */
+    public Builder addAllWaitsForVerifiers(
+        java.lang.Iterable<java.lang.String> values) {
+      ensureWaitsForVerifiersIsMutable();
+      com.google.protobuf.AbstractMessageLite.Builder.addAll(
+          values, waitsForVerifiers_);
+      bitField0_ |= 0x00000400;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Named verifiers that have not fetched it yet; a prepared key waits for them.
+     * </pre>
+     *
+     * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearWaitsForVerifiers() {
+      waitsForVerifiers_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+      bitField0_ = (bitField0_ & ~0x00000400);;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Named verifiers that have not fetched it yet; a prepared key waits for them.
+     * </pre>
+     *
+     * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+     * @param value The bytes of the waitsForVerifiers to add.
+     * @return This builder for chaining.
+     */
+    public Builder addWaitsForVerifiersBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      ensureWaitsForVerifiersIsMutable();
+      waitsForVerifiers_.add(value);
+      bitField0_ |= 0x00000400;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.Timestamp goesOnTime_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> goesOnTimeBuilder_;
+    /**
+     * <pre>
+     * When a prepared key signs even if a verifier stays away; absent when none does.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+     * @return Whether the goesOnTime field is set.
+     */
+    public boolean hasGoesOnTime() {
+      return ((bitField0_ & 0x00000800) != 0);
+    }
+    /**
+     * <pre>
+     * When a prepared key signs even if a verifier stays away; absent when none does.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+     * @return The goesOnTime.
+     */
+    public com.google.protobuf.Timestamp getGoesOnTime() {
+      if (goesOnTimeBuilder_ == null) {
+        return goesOnTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : goesOnTime_;
+      } else {
+        return goesOnTimeBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * When a prepared key signs even if a verifier stays away; absent when none does.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+     */
+    public Builder setGoesOnTime(com.google.protobuf.Timestamp value) {
+      if (goesOnTimeBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        goesOnTime_ = value;
+      } else {
+        goesOnTimeBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000800;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When a prepared key signs even if a verifier stays away; absent when none does.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+     */
+    public Builder setGoesOnTime(
+        com.google.protobuf.Timestamp.Builder builderForValue) {
+      if (goesOnTimeBuilder_ == null) {
+        goesOnTime_ = builderForValue.build();
+      } else {
+        goesOnTimeBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000800;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When a prepared key signs even if a verifier stays away; absent when none does.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+     */
+    public Builder mergeGoesOnTime(com.google.protobuf.Timestamp value) {
+      if (goesOnTimeBuilder_ == null) {
+        if (((bitField0_ & 0x00000800) != 0) &&
+          goesOnTime_ != null &&
+          goesOnTime_ != com.google.protobuf.Timestamp.getDefaultInstance()) {
+          getGoesOnTimeBuilder().mergeFrom(value);
+        } else {
+          goesOnTime_ = value;
+        }
+      } else {
+        goesOnTimeBuilder_.mergeFrom(value);
+      }
+      if (goesOnTime_ != null) {
+        bitField0_ |= 0x00000800;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * When a prepared key signs even if a verifier stays away; absent when none does.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+     */
+    public Builder clearGoesOnTime() {
+      bitField0_ = (bitField0_ & ~0x00000800);
+      goesOnTime_ = null;
+      if (goesOnTimeBuilder_ != null) {
+        goesOnTimeBuilder_.dispose();
+        goesOnTimeBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When a prepared key signs even if a verifier stays away; absent when none does.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+     */
+    public com.google.protobuf.Timestamp.Builder getGoesOnTimeBuilder() {
+      bitField0_ |= 0x00000800;
+      onChanged();
+      return internalGetGoesOnTimeFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * When a prepared key signs even if a verifier stays away; absent when none does.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+     */
+    public com.google.protobuf.TimestampOrBuilder getGoesOnTimeOrBuilder() {
+      if (goesOnTimeBuilder_ != null) {
+        return goesOnTimeBuilder_.getMessageOrBuilder();
+      } else {
+        return goesOnTime_ == null ?
+            com.google.protobuf.Timestamp.getDefaultInstance() : goesOnTime_;
+      }
+    }
+    /**
+     * <pre>
+     * When a prepared key signs even if a verifier stays away; absent when none does.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> 
+        internalGetGoesOnTimeFieldBuilder() {
+      if (goesOnTimeBuilder_ == null) {
+        goesOnTimeBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder>(
+                getGoesOnTime(),
+                getParentForChildren(),
+                isClean());
+        goesOnTime_ = null;
+      }
+      return goesOnTimeBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:usher.v1.Key)

@@ -152,7 +152,8 @@ public interface KeyOrBuilder extends
 
   /**
    * <pre>
-   * When the next step of its life is due: activation, retirement or removal.
+   * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+   * depends on other replicas.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -161,7 +162,8 @@ public interface KeyOrBuilder extends
   boolean hasNextStepTime();
   /**
    * <pre>
-   * When the next step of its life is due: activation, retirement or removal.
+   * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+   * depends on other replicas.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
@@ -170,10 +172,170 @@ public interface KeyOrBuilder extends
   com.google.protobuf.Timestamp getNextStepTime();
   /**
    * <pre>
-   * When the next step of its life is due: activation, retirement or removal.
+   * When the next step of its life is due: activation, retirement, removal or revocation. Absent while that
+   * depends on other replicas.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp next_step_time = 7 [json_name = "nextStepTime"];</code>
    */
   com.google.protobuf.TimestampOrBuilder getNextStepTimeOrBuilder();
+
+  /**
+   * <pre>
+   * The next step.
+   * </pre>
+   *
+   * <code>.usher.v1.KeyStep next_step = 8 [json_name = "nextStep"];</code>
+   * @return The enum numeric value on the wire for nextStep.
+   */
+  int getNextStepValue();
+  /**
+   * <pre>
+   * The next step.
+   * </pre>
+   *
+   * <code>.usher.v1.KeyStep next_step = 8 [json_name = "nextStep"];</code>
+   * @return The nextStep.
+   */
+  dev.usher.v1.KeyStep getNextStep();
+
+  /**
+   * <pre>
+   * When every replica was known to serve it; the lead time begins then. Absent before.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+   * @return Whether the servedTime field is set.
+   */
+  boolean hasServedTime();
+  /**
+   * <pre>
+   * When every replica was known to serve it; the lead time begins then. Absent before.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+   * @return The servedTime.
+   */
+  com.google.protobuf.Timestamp getServedTime();
+  /**
+   * <pre>
+   * When every replica was known to serve it; the lead time begins then. Absent before.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp served_time = 9 [json_name = "servedTime"];</code>
+   */
+  com.google.protobuf.TimestampOrBuilder getServedTimeOrBuilder();
+
+  /**
+   * <pre>
+   * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+   * retired one.
+   * </pre>
+   *
+   * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+   * @return A list containing the waitsForReplicas.
+   */
+  java.util.List<java.lang.String>
+      getWaitsForReplicasList();
+  /**
+   * <pre>
+   * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+   * retired one.
+   * </pre>
+   *
+   * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+   * @return The count of waitsForReplicas.
+   */
+  int getWaitsForReplicasCount();
+  /**
+   * <pre>
+   * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+   * retired one.
+   * </pre>
+   *
+   * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+   * @param index The index of the element to return.
+   * @return The waitsForReplicas at the given index.
+   */
+  java.lang.String getWaitsForReplicas(int index);
+  /**
+   * <pre>
+   * Replicas that the next step waits for: they do not serve a prepared key yet, or may still sign with a
+   * retired one.
+   * </pre>
+   *
+   * <code>repeated string waits_for_replicas = 10 [json_name = "waitsForReplicas"];</code>
+   * @param index The index of the value to return.
+   * @return The bytes of the waitsForReplicas at the given index.
+   */
+  com.google.protobuf.ByteString
+      getWaitsForReplicasBytes(int index);
+
+  /**
+   * <pre>
+   * Named verifiers that have not fetched it yet; a prepared key waits for them.
+   * </pre>
+   *
+   * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+   * @return A list containing the waitsForVerifiers.
+   */
+  java.util.List<java.lang.String>
+      getWaitsForVerifiersList();
+  /**
+   * <pre>
+   * Named verifiers that have not fetched it yet; a prepared key waits for them.
+   * </pre>
+   *
+   * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+   * @return The count of waitsForVerifiers.
+   */
+  int getWaitsForVerifiersCount();
+  /**
+   * <pre>
+   * Named verifiers that have not fetched it yet; a prepared key waits for them.
+   * </pre>
+   *
+   * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+   * @param index The index of the element to return.
+   * @return The waitsForVerifiers at the given index.
+   */
+  java.lang.String getWaitsForVerifiers(int index);
+  /**
+   * <pre>
+   * Named verifiers that have not fetched it yet; a prepared key waits for them.
+   * </pre>
+   *
+   * <code>repeated string waits_for_verifiers = 11 [json_name = "waitsForVerifiers"];</code>
+   * @param index The index of the value to return.
+   * @return The bytes of the waitsForVerifiers at the given index.
+   */
+  com.google.protobuf.ByteString
+      getWaitsForVerifiersBytes(int index);
+
+  /**
+   * <pre>
+   * When a prepared key signs even if a verifier stays away; absent when none does.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+   * @return Whether the goesOnTime field is set.
+   */
+  boolean hasGoesOnTime();
+  /**
+   * <pre>
+   * When a prepared key signs even if a verifier stays away; absent when none does.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+   * @return The goesOnTime.
+   */
+  com.google.protobuf.Timestamp getGoesOnTime();
+  /**
+   * <pre>
+   * When a prepared key signs even if a verifier stays away; absent when none does.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp goes_on_time = 12 [json_name = "goesOnTime"];</code>
+   */
+  com.google.protobuf.TimestampOrBuilder getGoesOnTimeOrBuilder();
 }

@@ -178,7 +178,8 @@ public final class KeyServiceGrpc {
 
     /**
      * <pre>
-     * ListKeys returns every key that is not yet dropped, in the order of their creation.
+     * ListKeys returns every key that is not yet dropped, in the order of their creation, and what is known of
+     * the replicas that serve them and of the verifiers that fetch them.
      * </pre>
      */
     default void listKeys(dev.usher.v1.ListKeysRequest request,
@@ -198,7 +199,7 @@ public final class KeyServiceGrpc {
 
     /**
      * <pre>
-     * RevokeKey takes a key out of the set at once, for an emergency.
+     * RevokeKey takes a key out of the set of every replica, at once or after a delay, for an emergency.
      * </pre>
      */
     default void revokeKey(dev.usher.v1.RevokeKeyRequest request,
@@ -244,7 +245,8 @@ public final class KeyServiceGrpc {
 
     /**
      * <pre>
-     * ListKeys returns every key that is not yet dropped, in the order of their creation.
+     * ListKeys returns every key that is not yet dropped, in the order of their creation, and what is known of
+     * the replicas that serve them and of the verifiers that fetch them.
      * </pre>
      */
     public void listKeys(dev.usher.v1.ListKeysRequest request,
@@ -266,7 +268,7 @@ public final class KeyServiceGrpc {
 
     /**
      * <pre>
-     * RevokeKey takes a key out of the set at once, for an emergency.
+     * RevokeKey takes a key out of the set of every replica, at once or after a delay, for an emergency.
      * </pre>
      */
     public void revokeKey(dev.usher.v1.RevokeKeyRequest request,
@@ -298,7 +300,8 @@ public final class KeyServiceGrpc {
 
     /**
      * <pre>
-     * ListKeys returns every key that is not yet dropped, in the order of their creation.
+     * ListKeys returns every key that is not yet dropped, in the order of their creation, and what is known of
+     * the replicas that serve them and of the verifiers that fetch them.
      * </pre>
      */
     public dev.usher.v1.ListKeysResponse listKeys(dev.usher.v1.ListKeysRequest request) throws io.grpc.StatusException {
@@ -318,7 +321,7 @@ public final class KeyServiceGrpc {
 
     /**
      * <pre>
-     * RevokeKey takes a key out of the set at once, for an emergency.
+     * RevokeKey takes a key out of the set of every replica, at once or after a delay, for an emergency.
      * </pre>
      */
     public dev.usher.v1.RevokeKeyResponse revokeKey(dev.usher.v1.RevokeKeyRequest request) throws io.grpc.StatusException {
@@ -349,7 +352,8 @@ public final class KeyServiceGrpc {
 
     /**
      * <pre>
-     * ListKeys returns every key that is not yet dropped, in the order of their creation.
+     * ListKeys returns every key that is not yet dropped, in the order of their creation, and what is known of
+     * the replicas that serve them and of the verifiers that fetch them.
      * </pre>
      */
     public dev.usher.v1.ListKeysResponse listKeys(dev.usher.v1.ListKeysRequest request) {
@@ -369,7 +373,7 @@ public final class KeyServiceGrpc {
 
     /**
      * <pre>
-     * RevokeKey takes a key out of the set at once, for an emergency.
+     * RevokeKey takes a key out of the set of every replica, at once or after a delay, for an emergency.
      * </pre>
      */
     public dev.usher.v1.RevokeKeyResponse revokeKey(dev.usher.v1.RevokeKeyRequest request) {
@@ -400,7 +404,8 @@ public final class KeyServiceGrpc {
 
     /**
      * <pre>
-     * ListKeys returns every key that is not yet dropped, in the order of their creation.
+     * ListKeys returns every key that is not yet dropped, in the order of their creation, and what is known of
+     * the replicas that serve them and of the verifiers that fetch them.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<dev.usher.v1.ListKeysResponse> listKeys(
@@ -422,7 +427,7 @@ public final class KeyServiceGrpc {
 
     /**
      * <pre>
-     * RevokeKey takes a key out of the set at once, for an emergency.
+     * RevokeKey takes a key out of the set of every replica, at once or after a delay, for an emergency.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<dev.usher.v1.RevokeKeyResponse> revokeKey(

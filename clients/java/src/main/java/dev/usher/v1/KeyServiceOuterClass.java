@@ -42,6 +42,21 @@ public final class KeyServiceOuterClass extends com.google.protobuf.GeneratedFil
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internal_static_usher_v1_ListKeysResponse_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_KeyStoreState_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_KeyStoreState_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_Replica_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_Replica_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_Verifier_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_Verifier_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
     internal_static_usher_v1_RotateKeysRequest_descriptor;
   static final 
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
@@ -70,41 +85,72 @@ public final class KeyServiceOuterClass extends com.google.protobuf.GeneratedFil
       descriptor;
   static {
     java.lang.String[] descriptorData = {
-      "\n\032usher/v1/key_service.proto\022\010usher.v1\032\037" +
-      "google/protobuf/timestamp.proto\"\322\002\n\003Key\022" +
-      "\020\n\003kid\030\001 \001(\tR\003kid\022\020\n\003alg\030\002 \001(\tR\003alg\022(\n\005s" +
-      "tate\030\003 \001(\0162\022.usher.v1.KeyStateR\005state\022=\n" +
-      "\014publish_time\030\004 \001(\0132\032.google.protobuf.Ti" +
-      "mestampR\013publishTime\022?\n\ractivate_time\030\005 " +
-      "\001(\0132\032.google.protobuf.TimestampR\014activat" +
-      "eTime\022;\n\013retire_time\030\006 \001(\0132\032.google.prot" +
-      "obuf.TimestampR\nretireTime\022@\n\016next_step_" +
-      "time\030\007 \001(\0132\032.google.protobuf.TimestampR\014" +
-      "nextStepTime\"\021\n\017ListKeysRequest\"5\n\020ListK" +
-      "eysResponse\022!\n\004keys\030\001 \003(\0132\r.usher.v1.Key" +
-      "R\004keys\")\n\021RotateKeysRequest\022\024\n\005force\030\001 \001" +
-      "(\010R\005force\"d\n\022RotateKeysResponse\022%\n\006activ" +
-      "e\030\001 \001(\0132\r.usher.v1.KeyR\006active\022\'\n\007retire" +
-      "d\030\002 \001(\0132\r.usher.v1.KeyR\007retired\"$\n\020Revok" +
-      "eKeyRequest\022\020\n\003kid\030\001 \001(\tR\003kid\"\234\001\n\021Revoke" +
-      "KeyResponse\022%\n\006active\030\001 \001(\0132\r.usher.v1.K" +
-      "eyR\006active\022`\n\037verifiers_may_accept_until" +
-      "_time\030\002 \001(\0132\032.google.protobuf.TimestampR" +
-      "\033verifiersMayAcceptUntilTime*j\n\010KeyState" +
-      "\022\031\n\025KEY_STATE_UNSPECIFIED\020\000\022\026\n\022KEY_STATE" +
-      "_PREPARED\020\001\022\024\n\020KEY_STATE_ACTIVE\020\002\022\025\n\021KEY" +
-      "_STATE_RETIRED\020\0032\336\001\n\nKeyService\022A\n\010ListK" +
-      "eys\022\031.usher.v1.ListKeysRequest\032\032.usher.v" +
-      "1.ListKeysResponse\022G\n\nRotateKeys\022\033.usher" +
-      ".v1.RotateKeysRequest\032\034.usher.v1.RotateK" +
-      "eysResponse\022D\n\tRevokeKey\022\032.usher.v1.Revo" +
-      "keKeyRequest\032\033.usher.v1.RevokeKeyRespons" +
-      "eB6\n\014dev.usher.v1P\001Z$usher.dev/client-go" +
-      "/usher/v1;usherv1b\006proto3"
+      "\n\032usher/v1/key_service.proto\022\010usher.v1\032\036" +
+      "google/protobuf/duration.proto\032\037google/p" +
+      "rotobuf/timestamp.proto\"\333\004\n\003Key\022\020\n\003kid\030\001" +
+      " \001(\tR\003kid\022\020\n\003alg\030\002 \001(\tR\003alg\022(\n\005state\030\003 \001" +
+      "(\0162\022.usher.v1.KeyStateR\005state\022=\n\014publish" +
+      "_time\030\004 \001(\0132\032.google.protobuf.TimestampR" +
+      "\013publishTime\022?\n\ractivate_time\030\005 \001(\0132\032.go" +
+      "ogle.protobuf.TimestampR\014activateTime\022;\n" +
+      "\013retire_time\030\006 \001(\0132\032.google.protobuf.Tim" +
+      "estampR\nretireTime\022@\n\016next_step_time\030\007 \001" +
+      "(\0132\032.google.protobuf.TimestampR\014nextStep" +
+      "Time\022.\n\tnext_step\030\010 \001(\0162\021.usher.v1.KeySt" +
+      "epR\010nextStep\022;\n\013served_time\030\t \001(\0132\032.goog" +
+      "le.protobuf.TimestampR\nservedTime\022,\n\022wai" +
+      "ts_for_replicas\030\n \003(\tR\020waitsForReplicas\022" +
+      ".\n\023waits_for_verifiers\030\013 \003(\tR\021waitsForVe" +
+      "rifiers\022<\n\014goes_on_time\030\014 \001(\0132\032.google.p" +
+      "rotobuf.TimestampR\ngoesOnTime\"\021\n\017ListKey" +
+      "sRequest\"\376\001\n\020ListKeysResponse\022!\n\004keys\030\001 " +
+      "\003(\0132\r.usher.v1.KeyR\004keys\022-\n\005store\030\002 \001(\0132" +
+      "\027.usher.v1.KeyStoreStateR\005store\022-\n\010repli" +
+      "cas\030\003 \003(\0132\021.usher.v1.ReplicaR\010replicas\0220" +
+      "\n\tverifiers\030\004 \003(\0132\022.usher.v1.VerifierR\tv" +
+      "erifiers\0227\n\tread_time\030\005 \001(\0132\032.google.pro" +
+      "tobuf.TimestampR\010readTime\"x\n\rKeyStoreSta" +
+      "te\022\022\n\004kind\030\001 \001(\tR\004kind\022\030\n\007version\030\002 \001(\003R" +
+      "\007version\0229\n\nreach_time\030\003 \001(\0132\032.google.pr" +
+      "otobuf.TimestampR\treachTime\"\256\001\n\007Replica\022" +
+      "\016\n\002id\030\001 \001(\tR\002id\022\030\n\007version\030\002 \001(\003R\007versio" +
+      "n\0227\n\tseen_time\030\003 \001(\0132\032.google.protobuf.T" +
+      "imestampR\010seenTime\022\022\n\004self\030\004 \001(\010R\004self\022," +
+      "\n\022clock_skew_seconds\030\005 \001(\001R\020clockSkewSec" +
+      "onds\"s\n\010Verifier\022\022\n\004name\030\001 \001(\tR\004name\0229\n\n" +
+      "fetch_time\030\002 \001(\0132\032.google.protobuf.Times" +
+      "tampR\tfetchTime\022\030\n\007version\030\003 \001(\003R\007versio" +
+      "n\")\n\021RotateKeysRequest\022\024\n\005force\030\001 \001(\010R\005f" +
+      "orce\"d\n\022RotateKeysResponse\022%\n\006active\030\001 \001" +
+      "(\0132\r.usher.v1.KeyR\006active\022\'\n\007retired\030\002 \001" +
+      "(\0132\r.usher.v1.KeyR\007retired\"U\n\020RevokeKeyR" +
+      "equest\022\020\n\003kid\030\001 \001(\tR\003kid\022/\n\005delay\030\002 \001(\0132" +
+      "\031.google.protobuf.DurationR\005delay\"\212\002\n\021Re" +
+      "vokeKeyResponse\022%\n\006active\030\001 \001(\0132\r.usher." +
+      "v1.KeyR\006active\022`\n\037verifiers_may_accept_u" +
+      "ntil_time\030\002 \001(\0132\032.google.protobuf.Timest" +
+      "ampR\033verifiersMayAcceptUntilTime\0229\n\nleav" +
+      "e_time\030\003 \001(\0132\032.google.protobuf.Timestamp" +
+      "R\tleaveTime\0221\n\024unconfirmed_replicas\030\004 \003(" +
+      "\tR\023unconfirmedReplicas*j\n\010KeyState\022\031\n\025KE" +
+      "Y_STATE_UNSPECIFIED\020\000\022\026\n\022KEY_STATE_PREPA" +
+      "RED\020\001\022\024\n\020KEY_STATE_ACTIVE\020\002\022\025\n\021KEY_STATE" +
+      "_RETIRED\020\003*w\n\007KeyStep\022\030\n\024KEY_STEP_UNSPEC" +
+      "IFIED\020\000\022\025\n\021KEY_STEP_ACTIVATE\020\001\022\023\n\017KEY_ST" +
+      "EP_RETIRE\020\002\022\021\n\rKEY_STEP_DROP\020\003\022\023\n\017KEY_ST" +
+      "EP_REVOKE\020\0042\336\001\n\nKeyService\022A\n\010ListKeys\022\031" +
+      ".usher.v1.ListKeysRequest\032\032.usher.v1.Lis" +
+      "tKeysResponse\022G\n\nRotateKeys\022\033.usher.v1.R" +
+      "otateKeysRequest\032\034.usher.v1.RotateKeysRe" +
+      "sponse\022D\n\tRevokeKey\022\032.usher.v1.RevokeKey" +
+      "Request\032\033.usher.v1.RevokeKeyResponseB6\n\014" +
+      "dev.usher.v1P\001Z$usher.dev/client-go/ushe" +
+      "r/v1;usherv1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
         new com.google.protobuf.Descriptors.FileDescriptor[] {
+          com.google.protobuf.DurationProto.getDescriptor(),
           com.google.protobuf.TimestampProto.getDescriptor(),
         });
     internal_static_usher_v1_Key_descriptor =
@@ -112,7 +158,7 @@ public final class KeyServiceOuterClass extends com.google.protobuf.GeneratedFil
     internal_static_usher_v1_Key_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_usher_v1_Key_descriptor,
-        new java.lang.String[] { "Kid", "Alg", "State", "PublishTime", "ActivateTime", "RetireTime", "NextStepTime", });
+        new java.lang.String[] { "Kid", "Alg", "State", "PublishTime", "ActivateTime", "RetireTime", "NextStepTime", "NextStep", "ServedTime", "WaitsForReplicas", "WaitsForVerifiers", "GoesOnTime", });
     internal_static_usher_v1_ListKeysRequest_descriptor =
       getDescriptor().getMessageType(1);
     internal_static_usher_v1_ListKeysRequest_fieldAccessorTable = new
@@ -124,32 +170,51 @@ public final class KeyServiceOuterClass extends com.google.protobuf.GeneratedFil
     internal_static_usher_v1_ListKeysResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_usher_v1_ListKeysResponse_descriptor,
-        new java.lang.String[] { "Keys", });
-    internal_static_usher_v1_RotateKeysRequest_descriptor =
+        new java.lang.String[] { "Keys", "Store", "Replicas", "Verifiers", "ReadTime", });
+    internal_static_usher_v1_KeyStoreState_descriptor =
       getDescriptor().getMessageType(3);
+    internal_static_usher_v1_KeyStoreState_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_KeyStoreState_descriptor,
+        new java.lang.String[] { "Kind", "Version", "ReachTime", });
+    internal_static_usher_v1_Replica_descriptor =
+      getDescriptor().getMessageType(4);
+    internal_static_usher_v1_Replica_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_Replica_descriptor,
+        new java.lang.String[] { "Id", "Version", "SeenTime", "Self", "ClockSkewSeconds", });
+    internal_static_usher_v1_Verifier_descriptor =
+      getDescriptor().getMessageType(5);
+    internal_static_usher_v1_Verifier_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_Verifier_descriptor,
+        new java.lang.String[] { "Name", "FetchTime", "Version", });
+    internal_static_usher_v1_RotateKeysRequest_descriptor =
+      getDescriptor().getMessageType(6);
     internal_static_usher_v1_RotateKeysRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_usher_v1_RotateKeysRequest_descriptor,
         new java.lang.String[] { "Force", });
     internal_static_usher_v1_RotateKeysResponse_descriptor =
-      getDescriptor().getMessageType(4);
+      getDescriptor().getMessageType(7);
     internal_static_usher_v1_RotateKeysResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_usher_v1_RotateKeysResponse_descriptor,
         new java.lang.String[] { "Active", "Retired", });
     internal_static_usher_v1_RevokeKeyRequest_descriptor =
-      getDescriptor().getMessageType(5);
+      getDescriptor().getMessageType(8);
     internal_static_usher_v1_RevokeKeyRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_usher_v1_RevokeKeyRequest_descriptor,
-        new java.lang.String[] { "Kid", });
+        new java.lang.String[] { "Kid", "Delay", });
     internal_static_usher_v1_RevokeKeyResponse_descriptor =
-      getDescriptor().getMessageType(6);
+      getDescriptor().getMessageType(9);
     internal_static_usher_v1_RevokeKeyResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_usher_v1_RevokeKeyResponse_descriptor,
-        new java.lang.String[] { "Active", "VerifiersMayAcceptUntilTime", });
+        new java.lang.String[] { "Active", "VerifiersMayAcceptUntilTime", "LeaveTime", "UnconfirmedReplicas", });
     descriptor.resolveAllFeaturesImmutable();
+    com.google.protobuf.DurationProto.getDescriptor();
     com.google.protobuf.TimestampProto.getDescriptor();
   }
 

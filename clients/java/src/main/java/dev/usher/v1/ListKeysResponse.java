@@ -7,7 +7,7 @@ package dev.usher.v1;
 
 /**
  * <pre>
- * ListKeysResponse holds the ring.
+ * ListKeysResponse holds the ring, as the replica that answers knows it.
  * </pre>
  *
  * Protobuf type {@code usher.v1.ListKeysResponse}
@@ -33,6 +33,8 @@ private static final long serialVersionUID = 0L;
   }
   private ListKeysResponse() {
     keys_ = java.util.Collections.emptyList();
+    replicas_ = java.util.Collections.emptyList();
+    verifiers_ = java.util.Collections.emptyList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -53,6 +55,7 @@ private static final long serialVersionUID = 0L;
             dev.usher.v1.ListKeysResponse.class, dev.usher.v1.ListKeysResponse.Builder.class);
   }
 
+  private int bitField0_;
   public static final int KEYS_FIELD_NUMBER = 1;
   @SuppressWarnings("serial")
   private java.util.List<dev.usher.v1.Key> keys_;
@@ -114,6 +117,204 @@ private static final long serialVersionUID = 0L;
     return keys_.get(index);
   }
 
+  public static final int STORE_FIELD_NUMBER = 2;
+  private dev.usher.v1.KeyStoreState store_;
+  /**
+   * <pre>
+   * Where the ring lives.
+   * </pre>
+   *
+   * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+   * @return Whether the store field is set.
+   */
+  @java.lang.Override
+  public boolean hasStore() {
+    return ((bitField0_ & 0x00000001) != 0);
+  }
+  /**
+   * <pre>
+   * Where the ring lives.
+   * </pre>
+   *
+   * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+   * @return The store.
+   */
+  @java.lang.Override
+  public dev.usher.v1.KeyStoreState getStore() {
+    return store_ == null ? dev.usher.v1.KeyStoreState.getDefaultInstance() : store_;
+  }
+  /**
+   * <pre>
+   * Where the ring lives.
+   * </pre>
+   *
+   * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+   */
+  @java.lang.Override
+  public dev.usher.v1.KeyStoreStateOrBuilder getStoreOrBuilder() {
+    return store_ == null ? dev.usher.v1.KeyStoreState.getDefaultInstance() : store_;
+  }
+
+  public static final int REPLICAS_FIELD_NUMBER = 3;
+  @SuppressWarnings("serial")
+  private java.util.List<dev.usher.v1.Replica> replicas_;
+  /**
+   * <pre>
+   * The replicas that share it, this one included.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<dev.usher.v1.Replica> getReplicasList() {
+    return replicas_;
+  }
+  /**
+   * <pre>
+   * The replicas that share it, this one included.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends dev.usher.v1.ReplicaOrBuilder> 
+      getReplicasOrBuilderList() {
+    return replicas_;
+  }
+  /**
+   * <pre>
+   * The replicas that share it, this one included.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+   */
+  @java.lang.Override
+  public int getReplicasCount() {
+    return replicas_.size();
+  }
+  /**
+   * <pre>
+   * The replicas that share it, this one included.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+   */
+  @java.lang.Override
+  public dev.usher.v1.Replica getReplicas(int index) {
+    return replicas_.get(index);
+  }
+  /**
+   * <pre>
+   * The replicas that share it, this one included.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+   */
+  @java.lang.Override
+  public dev.usher.v1.ReplicaOrBuilder getReplicasOrBuilder(
+      int index) {
+    return replicas_.get(index);
+  }
+
+  public static final int VERIFIERS_FIELD_NUMBER = 4;
+  @SuppressWarnings("serial")
+  private java.util.List<dev.usher.v1.Verifier> verifiers_;
+  /**
+   * <pre>
+   * The verifiers that were named or seen.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<dev.usher.v1.Verifier> getVerifiersList() {
+    return verifiers_;
+  }
+  /**
+   * <pre>
+   * The verifiers that were named or seen.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends dev.usher.v1.VerifierOrBuilder> 
+      getVerifiersOrBuilderList() {
+    return verifiers_;
+  }
+  /**
+   * <pre>
+   * The verifiers that were named or seen.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+   */
+  @java.lang.Override
+  public int getVerifiersCount() {
+    return verifiers_.size();
+  }
+  /**
+   * <pre>
+   * The verifiers that were named or seen.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+   */
+  @java.lang.Override
+  public dev.usher.v1.Verifier getVerifiers(int index) {
+    return verifiers_.get(index);
+  }
+  /**
+   * <pre>
+   * The verifiers that were named or seen.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+   */
+  @java.lang.Override
+  public dev.usher.v1.VerifierOrBuilder getVerifiersOrBuilder(
+      int index) {
+    return verifiers_.get(index);
+  }
+
+  public static final int READ_TIME_FIELD_NUMBER = 5;
+  private com.google.protobuf.Timestamp readTime_;
+  /**
+   * <pre>
+   * What time it was, by the clock by which keys change.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+   * @return Whether the readTime field is set.
+   */
+  @java.lang.Override
+  public boolean hasReadTime() {
+    return ((bitField0_ & 0x00000002) != 0);
+  }
+  /**
+   * <pre>
+   * What time it was, by the clock by which keys change.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+   * @return The readTime.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Timestamp getReadTime() {
+    return readTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : readTime_;
+  }
+  /**
+   * <pre>
+   * What time it was, by the clock by which keys change.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.TimestampOrBuilder getReadTimeOrBuilder() {
+    return readTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : readTime_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -131,6 +332,18 @@ private static final long serialVersionUID = 0L;
     for (int i = 0; i < keys_.size(); i++) {
       output.writeMessage(1, keys_.get(i));
     }
+    if (((bitField0_ & 0x00000001) != 0)) {
+      output.writeMessage(2, getStore());
+    }
+    for (int i = 0; i < replicas_.size(); i++) {
+      output.writeMessage(3, replicas_.get(i));
+    }
+    for (int i = 0; i < verifiers_.size(); i++) {
+      output.writeMessage(4, verifiers_.get(i));
+    }
+    if (((bitField0_ & 0x00000002) != 0)) {
+      output.writeMessage(5, getReadTime());
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -144,6 +357,32 @@ private static final long serialVersionUID = 0L;
           }
           size += 1 * count;
         }
+    if (((bitField0_ & 0x00000001) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(2, getStore());
+    }
+
+        {
+          final int count = replicas_.size();
+          for (int i = 0; i < count; i++) {
+            size += com.google.protobuf.CodedOutputStream
+              .computeMessageSizeNoTag(replicas_.get(i));
+          }
+          size += 1 * count;
+        }
+
+        {
+          final int count = verifiers_.size();
+          for (int i = 0; i < count; i++) {
+            size += com.google.protobuf.CodedOutputStream
+              .computeMessageSizeNoTag(verifiers_.get(i));
+          }
+          size += 1 * count;
+        }
+    if (((bitField0_ & 0x00000002) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(5, getReadTime());
+    }
     return size;
   }
   @java.lang.Override
@@ -170,6 +409,20 @@ private static final long serialVersionUID = 0L;
 
     if (!getKeysList()
         .equals(other.getKeysList())) return false;
+    if (hasStore() != other.hasStore()) return false;
+    if (hasStore()) {
+      if (!getStore()
+          .equals(other.getStore())) return false;
+    }
+    if (!getReplicasList()
+        .equals(other.getReplicasList())) return false;
+    if (!getVerifiersList()
+        .equals(other.getVerifiersList())) return false;
+    if (hasReadTime() != other.hasReadTime()) return false;
+    if (hasReadTime()) {
+      if (!getReadTime()
+          .equals(other.getReadTime())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -184,6 +437,22 @@ private static final long serialVersionUID = 0L;
     if (getKeysCount() > 0) {
       hash = (37 * hash) + KEYS_FIELD_NUMBER;
       hash = (53 * hash) + getKeysList().hashCode();
+    }
+    if (hasStore()) {
+      hash = (37 * hash) + STORE_FIELD_NUMBER;
+      hash = (53 * hash) + getStore().hashCode();
+    }
+    if (getReplicasCount() > 0) {
+      hash = (37 * hash) + REPLICAS_FIELD_NUMBER;
+      hash = (53 * hash) + getReplicasList().hashCode();
+    }
+    if (getVerifiersCount() > 0) {
+      hash = (37 * hash) + VERIFIERS_FIELD_NUMBER;
+      hash = (53 * hash) + getVerifiersList().hashCode();
+    }
+    if (hasReadTime()) {
+      hash = (37 * hash) + READ_TIME_FIELD_NUMBER;
+      hash = (53 * hash) + getReadTime().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -284,7 +553,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * ListKeysResponse holds the ring.
+   * ListKeysResponse holds the ring, as the replica that answers knows it.
    * </pre>
    *
    * Protobuf type {@code usher.v1.ListKeysResponse}
@@ -308,13 +577,23 @@ private static final long serialVersionUID = 0L;
 
     // Construct using dev.usher.v1.ListKeysResponse.newBuilder()
     private Builder() {
-
+      maybeForceBuilderInitialization();
     }
 
     private Builder(
         com.google.protobuf.GeneratedMessage.BuilderParent parent) {
       super(parent);
-
+      maybeForceBuilderInitialization();
+    }
+    private void maybeForceBuilderInitialization() {
+      if (com.google.protobuf.GeneratedMessage
+              .alwaysUseFieldBuilders) {
+        internalGetKeysFieldBuilder();
+        internalGetStoreFieldBuilder();
+        internalGetReplicasFieldBuilder();
+        internalGetVerifiersFieldBuilder();
+        internalGetReadTimeFieldBuilder();
+      }
     }
     @java.lang.Override
     public Builder clear() {
@@ -327,6 +606,30 @@ private static final long serialVersionUID = 0L;
         keysBuilder_.clear();
       }
       bitField0_ = (bitField0_ & ~0x00000001);
+      store_ = null;
+      if (storeBuilder_ != null) {
+        storeBuilder_.dispose();
+        storeBuilder_ = null;
+      }
+      if (replicasBuilder_ == null) {
+        replicas_ = java.util.Collections.emptyList();
+      } else {
+        replicas_ = null;
+        replicasBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00000004);
+      if (verifiersBuilder_ == null) {
+        verifiers_ = java.util.Collections.emptyList();
+      } else {
+        verifiers_ = null;
+        verifiersBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00000008);
+      readTime_ = null;
+      if (readTimeBuilder_ != null) {
+        readTimeBuilder_.dispose();
+        readTimeBuilder_ = null;
+      }
       return this;
     }
 
@@ -369,10 +672,42 @@ private static final long serialVersionUID = 0L;
       } else {
         result.keys_ = keysBuilder_.build();
       }
+      if (replicasBuilder_ == null) {
+        if (((bitField0_ & 0x00000004) != 0)) {
+          replicas_ = java.util.Collections.unmodifiableList(replicas_);
+          bitField0_ = (bitField0_ & ~0x00000004);
+        }
+        result.replicas_ = replicas_;
+      } else {
+        result.replicas_ = replicasBuilder_.build();
+      }
+      if (verifiersBuilder_ == null) {
+        if (((bitField0_ & 0x00000008) != 0)) {
+          verifiers_ = java.util.Collections.unmodifiableList(verifiers_);
+          bitField0_ = (bitField0_ & ~0x00000008);
+        }
+        result.verifiers_ = verifiers_;
+      } else {
+        result.verifiers_ = verifiersBuilder_.build();
+      }
     }
 
     private void buildPartial0(dev.usher.v1.ListKeysResponse result) {
       int from_bitField0_ = bitField0_;
+      int to_bitField0_ = 0;
+      if (((from_bitField0_ & 0x00000002) != 0)) {
+        result.store_ = storeBuilder_ == null
+            ? store_
+            : storeBuilder_.build();
+        to_bitField0_ |= 0x00000001;
+      }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.readTime_ = readTimeBuilder_ == null
+            ? readTime_
+            : readTimeBuilder_.build();
+        to_bitField0_ |= 0x00000002;
+      }
+      result.bitField0_ |= to_bitField0_;
     }
 
     @java.lang.Override
@@ -413,6 +748,64 @@ private static final long serialVersionUID = 0L;
           }
         }
       }
+      if (other.hasStore()) {
+        mergeStore(other.getStore());
+      }
+      if (replicasBuilder_ == null) {
+        if (!other.replicas_.isEmpty()) {
+          if (replicas_.isEmpty()) {
+            replicas_ = other.replicas_;
+            bitField0_ = (bitField0_ & ~0x00000004);
+          } else {
+            ensureReplicasIsMutable();
+            replicas_.addAll(other.replicas_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.replicas_.isEmpty()) {
+          if (replicasBuilder_.isEmpty()) {
+            replicasBuilder_.dispose();
+            replicasBuilder_ = null;
+            replicas_ = other.replicas_;
+            bitField0_ = (bitField0_ & ~0x00000004);
+            replicasBuilder_ = 
+              com.google.protobuf.GeneratedMessage.alwaysUseFieldBuilders ?
+                 internalGetReplicasFieldBuilder() : null;
+          } else {
+            replicasBuilder_.addAllMessages(other.replicas_);
+          }
+        }
+      }
+      if (verifiersBuilder_ == null) {
+        if (!other.verifiers_.isEmpty()) {
+          if (verifiers_.isEmpty()) {
+            verifiers_ = other.verifiers_;
+            bitField0_ = (bitField0_ & ~0x00000008);
+          } else {
+            ensureVerifiersIsMutable();
+            verifiers_.addAll(other.verifiers_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.verifiers_.isEmpty()) {
+          if (verifiersBuilder_.isEmpty()) {
+            verifiersBuilder_.dispose();
+            verifiersBuilder_ = null;
+            verifiers_ = other.verifiers_;
+            bitField0_ = (bitField0_ & ~0x00000008);
+            verifiersBuilder_ = 
+              com.google.protobuf.GeneratedMessage.alwaysUseFieldBuilders ?
+                 internalGetVerifiersFieldBuilder() : null;
+          } else {
+            verifiersBuilder_.addAllMessages(other.verifiers_);
+          }
+        }
+      }
+      if (other.hasReadTime()) {
+        mergeReadTime(other.getReadTime());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -450,6 +843,46 @@ private static final long serialVersionUID = 0L;
               }
               break;
             } // case 10
+            case 18: {
+              input.readMessage(
+                  internalGetStoreFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000002;
+              break;
+            } // case 18
+            case 26: {
+              dev.usher.v1.Replica m =
+                  input.readMessage(
+                      dev.usher.v1.Replica.parser(),
+                      extensionRegistry);
+              if (replicasBuilder_ == null) {
+                ensureReplicasIsMutable();
+                replicas_.add(m);
+              } else {
+                replicasBuilder_.addMessage(m);
+              }
+              break;
+            } // case 26
+            case 34: {
+              dev.usher.v1.Verifier m =
+                  input.readMessage(
+                      dev.usher.v1.Verifier.parser(),
+                      extensionRegistry);
+              if (verifiersBuilder_ == null) {
+                ensureVerifiersIsMutable();
+                verifiers_.add(m);
+              } else {
+                verifiersBuilder_.addMessage(m);
+              }
+              break;
+            } // case 34
+            case 42: {
+              input.readMessage(
+                  internalGetReadTimeFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 42
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -771,6 +1204,928 @@ private static final long serialVersionUID = 0L;
         keys_ = null;
       }
       return keysBuilder_;
+    }
+
+    private dev.usher.v1.KeyStoreState store_;
+    private com.google.protobuf.SingleFieldBuilder<
+        dev.usher.v1.KeyStoreState, dev.usher.v1.KeyStoreState.Builder, dev.usher.v1.KeyStoreStateOrBuilder> storeBuilder_;
+    /**
+     * <pre>
+     * Where the ring lives.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+     * @return Whether the store field is set.
+     */
+    public boolean hasStore() {
+      return ((bitField0_ & 0x00000002) != 0);
+    }
+    /**
+     * <pre>
+     * Where the ring lives.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+     * @return The store.
+     */
+    public dev.usher.v1.KeyStoreState getStore() {
+      if (storeBuilder_ == null) {
+        return store_ == null ? dev.usher.v1.KeyStoreState.getDefaultInstance() : store_;
+      } else {
+        return storeBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * Where the ring lives.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+     */
+    public Builder setStore(dev.usher.v1.KeyStoreState value) {
+      if (storeBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        store_ = value;
+      } else {
+        storeBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000002;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Where the ring lives.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+     */
+    public Builder setStore(
+        dev.usher.v1.KeyStoreState.Builder builderForValue) {
+      if (storeBuilder_ == null) {
+        store_ = builderForValue.build();
+      } else {
+        storeBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000002;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Where the ring lives.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+     */
+    public Builder mergeStore(dev.usher.v1.KeyStoreState value) {
+      if (storeBuilder_ == null) {
+        if (((bitField0_ & 0x00000002) != 0) &&
+          store_ != null &&
+          store_ != dev.usher.v1.KeyStoreState.getDefaultInstance()) {
+          getStoreBuilder().mergeFrom(value);
+        } else {
+          store_ = value;
+        }
+      } else {
+        storeBuilder_.mergeFrom(value);
+      }
+      if (store_ != null) {
+        bitField0_ |= 0x00000002;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Where the ring lives.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+     */
+    public Builder clearStore() {
+      bitField0_ = (bitField0_ & ~0x00000002);
+      store_ = null;
+      if (storeBuilder_ != null) {
+        storeBuilder_.dispose();
+        storeBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Where the ring lives.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+     */
+    public dev.usher.v1.KeyStoreState.Builder getStoreBuilder() {
+      bitField0_ |= 0x00000002;
+      onChanged();
+      return internalGetStoreFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * Where the ring lives.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+     */
+    public dev.usher.v1.KeyStoreStateOrBuilder getStoreOrBuilder() {
+      if (storeBuilder_ != null) {
+        return storeBuilder_.getMessageOrBuilder();
+      } else {
+        return store_ == null ?
+            dev.usher.v1.KeyStoreState.getDefaultInstance() : store_;
+      }
+    }
+    /**
+     * <pre>
+     * Where the ring lives.
+     * </pre>
+     *
+     * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        dev.usher.v1.KeyStoreState, dev.usher.v1.KeyStoreState.Builder, dev.usher.v1.KeyStoreStateOrBuilder> 
+        internalGetStoreFieldBuilder() {
+      if (storeBuilder_ == null) {
+        storeBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            dev.usher.v1.KeyStoreState, dev.usher.v1.KeyStoreState.Builder, dev.usher.v1.KeyStoreStateOrBuilder>(
+                getStore(),
+                getParentForChildren(),
+                isClean());
+        store_ = null;
+      }
+      return storeBuilder_;
+    }
+
+    private java.util.List<dev.usher.v1.Replica> replicas_ =
+      java.util.Collections.emptyList();
+    private void ensureReplicasIsMutable() {
+      if (!((bitField0_ & 0x00000004) != 0)) {
+        replicas_ = new java.util.ArrayList<dev.usher.v1.Replica>(replicas_);
+        bitField0_ |= 0x00000004;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilder<
+        dev.usher.v1.Replica, dev.usher.v1.Replica.Builder, dev.usher.v1.ReplicaOrBuilder> replicasBuilder_;
+
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public java.util.List<dev.usher.v1.Replica> getReplicasList() {
+      if (replicasBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(replicas_);
+      } else {
+        return replicasBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public int getReplicasCount() {
+      if (replicasBuilder_ == null) {
+        return replicas_.size();
+      } else {
+        return replicasBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public dev.usher.v1.Replica getReplicas(int index) {
+      if (replicasBuilder_ == null) {
+        return replicas_.get(index);
+      } else {
+        return replicasBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public Builder setReplicas(
+        int index, dev.usher.v1.Replica value) {
+      if (replicasBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureReplicasIsMutable();
+        replicas_.set(index, value);
+        onChanged();
+      } else {
+        replicasBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public Builder setReplicas(
+        int index, dev.usher.v1.Replica.Builder builderForValue) {
+      if (replicasBuilder_ == null) {
+        ensureReplicasIsMutable();
+        replicas_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        replicasBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public Builder addReplicas(dev.usher.v1.Replica value) {
+      if (replicasBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureReplicasIsMutable();
+        replicas_.add(value);
+        onChanged();
+      } else {
+        replicasBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public Builder addReplicas(
+        int index, dev.usher.v1.Replica value) {
+      if (replicasBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureReplicasIsMutable();
+        replicas_.add(index, value);
+        onChanged();
+      } else {
+        replicasBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public Builder addReplicas(
+        dev.usher.v1.Replica.Builder builderForValue) {
+      if (replicasBuilder_ == null) {
+        ensureReplicasIsMutable();
+        replicas_.add(builderForValue.build());
+        onChanged();
+      } else {
+        replicasBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public Builder addReplicas(
+        int index, dev.usher.v1.Replica.Builder builderForValue) {
+      if (replicasBuilder_ == null) {
+        ensureReplicasIsMutable();
+        replicas_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        replicasBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public Builder addAllReplicas(
+        java.lang.Iterable<? extends dev.usher.v1.Replica> values) {
+      if (replicasBuilder_ == null) {
+        ensureReplicasIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, replicas_);
+        onChanged();
+      } else {
+        replicasBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public Builder clearReplicas() {
+      if (replicasBuilder_ == null) {
+        replicas_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00000004);
+        onChanged();
+      } else {
+        replicasBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public Builder removeReplicas(int index) {
+      if (replicasBuilder_ == null) {
+        ensureReplicasIsMutable();
+        replicas_.remove(index);
+        onChanged();
+      } else {
+        replicasBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public dev.usher.v1.Replica.Builder getReplicasBuilder(
+        int index) {
+      return internalGetReplicasFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public dev.usher.v1.ReplicaOrBuilder getReplicasOrBuilder(
+        int index) {
+      if (replicasBuilder_ == null) {
+        return replicas_.get(index);  } else {
+        return replicasBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public java.util.List<? extends dev.usher.v1.ReplicaOrBuilder> 
+         getReplicasOrBuilderList() {
+      if (replicasBuilder_ != null) {
+        return replicasBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(replicas_);
+      }
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public dev.usher.v1.Replica.Builder addReplicasBuilder() {
+      return internalGetReplicasFieldBuilder().addBuilder(
+          dev.usher.v1.Replica.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public dev.usher.v1.Replica.Builder addReplicasBuilder(
+        int index) {
+      return internalGetReplicasFieldBuilder().addBuilder(
+          index, dev.usher.v1.Replica.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The replicas that share it, this one included.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+     */
+    public java.util.List<dev.usher.v1.Replica.Builder> 
+         getReplicasBuilderList() {
+      return internalGetReplicasFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilder<
+        dev.usher.v1.Replica, dev.usher.v1.Replica.Builder, dev.usher.v1.ReplicaOrBuilder> 
+        internalGetReplicasFieldBuilder() {
+      if (replicasBuilder_ == null) {
+        replicasBuilder_ = new com.google.protobuf.RepeatedFieldBuilder<
+            dev.usher.v1.Replica, dev.usher.v1.Replica.Builder, dev.usher.v1.ReplicaOrBuilder>(
+                replicas_,
+                ((bitField0_ & 0x00000004) != 0),
+                getParentForChildren(),
+                isClean());
+        replicas_ = null;
+      }
+      return replicasBuilder_;
+    }
+
+    private java.util.List<dev.usher.v1.Verifier> verifiers_ =
+      java.util.Collections.emptyList();
+    private void ensureVerifiersIsMutable() {
+      if (!((bitField0_ & 0x00000008) != 0)) {
+        verifiers_ = new java.util.ArrayList<dev.usher.v1.Verifier>(verifiers_);
+        bitField0_ |= 0x00000008;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilder<
+        dev.usher.v1.Verifier, dev.usher.v1.Verifier.Builder, dev.usher.v1.VerifierOrBuilder> verifiersBuilder_;
+
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public java.util.List<dev.usher.v1.Verifier> getVerifiersList() {
+      if (verifiersBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(verifiers_);
+      } else {
+        return verifiersBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public int getVerifiersCount() {
+      if (verifiersBuilder_ == null) {
+        return verifiers_.size();
+      } else {
+        return verifiersBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public dev.usher.v1.Verifier getVerifiers(int index) {
+      if (verifiersBuilder_ == null) {
+        return verifiers_.get(index);
+      } else {
+        return verifiersBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public Builder setVerifiers(
+        int index, dev.usher.v1.Verifier value) {
+      if (verifiersBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureVerifiersIsMutable();
+        verifiers_.set(index, value);
+        onChanged();
+      } else {
+        verifiersBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public Builder setVerifiers(
+        int index, dev.usher.v1.Verifier.Builder builderForValue) {
+      if (verifiersBuilder_ == null) {
+        ensureVerifiersIsMutable();
+        verifiers_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        verifiersBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public Builder addVerifiers(dev.usher.v1.Verifier value) {
+      if (verifiersBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureVerifiersIsMutable();
+        verifiers_.add(value);
+        onChanged();
+      } else {
+        verifiersBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public Builder addVerifiers(
+        int index, dev.usher.v1.Verifier value) {
+      if (verifiersBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureVerifiersIsMutable();
+        verifiers_.add(index, value);
+        onChanged();
+      } else {
+        verifiersBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public Builder addVerifiers(
+        dev.usher.v1.Verifier.Builder builderForValue) {
+      if (verifiersBuilder_ == null) {
+        ensureVerifiersIsMutable();
+        verifiers_.add(builderForValue.build());
+        onChanged();
+      } else {
+        verifiersBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public Builder addVerifiers(
+        int index, dev.usher.v1.Verifier.Builder builderForValue) {
+      if (verifiersBuilder_ == null) {
+        ensureVerifiersIsMutable();
+        verifiers_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        verifiersBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public Builder addAllVerifiers(
+        java.lang.Iterable<? extends dev.usher.v1.Verifier> values) {
+      if (verifiersBuilder_ == null) {
+        ensureVerifiersIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, verifiers_);
+        onChanged();
+      } else {
+        verifiersBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public Builder clearVerifiers() {
+      if (verifiersBuilder_ == null) {
+        verifiers_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00000008);
+        onChanged();
+      } else {
+        verifiersBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public Builder removeVerifiers(int index) {
+      if (verifiersBuilder_ == null) {
+        ensureVerifiersIsMutable();
+        verifiers_.remove(index);
+        onChanged();
+      } else {
+        verifiersBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public dev.usher.v1.Verifier.Builder getVerifiersBuilder(
+        int index) {
+      return internalGetVerifiersFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public dev.usher.v1.VerifierOrBuilder getVerifiersOrBuilder(
+        int index) {
+      if (verifiersBuilder_ == null) {
+        return verifiers_.get(index);  } else {
+        return verifiersBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public java.util.List<? extends dev.usher.v1.VerifierOrBuilder> 
+         getVerifiersOrBuilderList() {
+      if (verifiersBuilder_ != null) {
+        return verifiersBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(verifiers_);
+      }
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public dev.usher.v1.Verifier.Builder addVerifiersBuilder() {
+      return internalGetVerifiersFieldBuilder().addBuilder(
+          dev.usher.v1.Verifier.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public dev.usher.v1.Verifier.Builder addVerifiersBuilder(
+        int index) {
+      return internalGetVerifiersFieldBuilder().addBuilder(
+          index, dev.usher.v1.Verifier.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The verifiers that were named or seen.
+     * </pre>
+     *
+     * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+     */
+    public java.util.List<dev.usher.v1.Verifier.Builder> 
+         getVerifiersBuilderList() {
+      return internalGetVerifiersFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilder<
+        dev.usher.v1.Verifier, dev.usher.v1.Verifier.Builder, dev.usher.v1.VerifierOrBuilder> 
+        internalGetVerifiersFieldBuilder() {
+      if (verifiersBuilder_ == null) {
+        verifiersBuilder_ = new com.google.protobuf.RepeatedFieldBuilder<
+            dev.usher.v1.Verifier, dev.usher.v1.Verifier.Builder, dev.usher.v1.VerifierOrBuilder>(
+                verifiers_,
+                ((bitField0_ & 0x00000008) != 0),
+                getParentForChildren(),
+                isClean());
+        verifiers_ = null;
+      }
+      return verifiersBuilder_;
+    }
+
+    private com.google.protobuf.Timestamp readTime_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> readTimeBuilder_;
+    /**
+     * <pre>
+     * What time it was, by the clock by which keys change.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+     * @return Whether the readTime field is set.
+     */
+    public boolean hasReadTime() {
+      return ((bitField0_ & 0x00000010) != 0);
+    }
+    /**
+     * <pre>
+     * What time it was, by the clock by which keys change.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+     * @return The readTime.
+     */
+    public com.google.protobuf.Timestamp getReadTime() {
+      if (readTimeBuilder_ == null) {
+        return readTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : readTime_;
+      } else {
+        return readTimeBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * What time it was, by the clock by which keys change.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+     */
+    public Builder setReadTime(com.google.protobuf.Timestamp value) {
+      if (readTimeBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        readTime_ = value;
+      } else {
+        readTimeBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What time it was, by the clock by which keys change.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+     */
+    public Builder setReadTime(
+        com.google.protobuf.Timestamp.Builder builderForValue) {
+      if (readTimeBuilder_ == null) {
+        readTime_ = builderForValue.build();
+      } else {
+        readTimeBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What time it was, by the clock by which keys change.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+     */
+    public Builder mergeReadTime(com.google.protobuf.Timestamp value) {
+      if (readTimeBuilder_ == null) {
+        if (((bitField0_ & 0x00000010) != 0) &&
+          readTime_ != null &&
+          readTime_ != com.google.protobuf.Timestamp.getDefaultInstance()) {
+          getReadTimeBuilder().mergeFrom(value);
+        } else {
+          readTime_ = value;
+        }
+      } else {
+        readTimeBuilder_.mergeFrom(value);
+      }
+      if (readTime_ != null) {
+        bitField0_ |= 0x00000010;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * What time it was, by the clock by which keys change.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+     */
+    public Builder clearReadTime() {
+      bitField0_ = (bitField0_ & ~0x00000010);
+      readTime_ = null;
+      if (readTimeBuilder_ != null) {
+        readTimeBuilder_.dispose();
+        readTimeBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What time it was, by the clock by which keys change.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+     */
+    public com.google.protobuf.Timestamp.Builder getReadTimeBuilder() {
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return internalGetReadTimeFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * What time it was, by the clock by which keys change.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+     */
+    public com.google.protobuf.TimestampOrBuilder getReadTimeOrBuilder() {
+      if (readTimeBuilder_ != null) {
+        return readTimeBuilder_.getMessageOrBuilder();
+      } else {
+        return readTime_ == null ?
+            com.google.protobuf.Timestamp.getDefaultInstance() : readTime_;
+      }
+    }
+    /**
+     * <pre>
+     * What time it was, by the clock by which keys change.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> 
+        internalGetReadTimeFieldBuilder() {
+      if (readTimeBuilder_ == null) {
+        readTimeBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder>(
+                getReadTime(),
+                getParentForChildren(),
+                isClean());
+        readTime_ = null;
+      }
+      return readTimeBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:usher.v1.ListKeysResponse)

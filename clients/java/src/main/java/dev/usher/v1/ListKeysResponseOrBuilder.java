@@ -53,4 +53,146 @@ public interface ListKeysResponseOrBuilder extends
    */
   dev.usher.v1.KeyOrBuilder getKeysOrBuilder(
       int index);
+
+  /**
+   * <pre>
+   * Where the ring lives.
+   * </pre>
+   *
+   * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+   * @return Whether the store field is set.
+   */
+  boolean hasStore();
+  /**
+   * <pre>
+   * Where the ring lives.
+   * </pre>
+   *
+   * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+   * @return The store.
+   */
+  dev.usher.v1.KeyStoreState getStore();
+  /**
+   * <pre>
+   * Where the ring lives.
+   * </pre>
+   *
+   * <code>.usher.v1.KeyStoreState store = 2 [json_name = "store"];</code>
+   */
+  dev.usher.v1.KeyStoreStateOrBuilder getStoreOrBuilder();
+
+  /**
+   * <pre>
+   * The replicas that share it, this one included.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+   */
+  java.util.List<dev.usher.v1.Replica> 
+      getReplicasList();
+  /**
+   * <pre>
+   * The replicas that share it, this one included.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+   */
+  dev.usher.v1.Replica getReplicas(int index);
+  /**
+   * <pre>
+   * The replicas that share it, this one included.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+   */
+  int getReplicasCount();
+  /**
+   * <pre>
+   * The replicas that share it, this one included.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+   */
+  java.util.List<? extends dev.usher.v1.ReplicaOrBuilder> 
+      getReplicasOrBuilderList();
+  /**
+   * <pre>
+   * The replicas that share it, this one included.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Replica replicas = 3 [json_name = "replicas"];</code>
+   */
+  dev.usher.v1.ReplicaOrBuilder getReplicasOrBuilder(
+      int index);
+
+  /**
+   * <pre>
+   * The verifiers that were named or seen.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+   */
+  java.util.List<dev.usher.v1.Verifier> 
+      getVerifiersList();
+  /**
+   * <pre>
+   * The verifiers that were named or seen.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+   */
+  dev.usher.v1.Verifier getVerifiers(int index);
+  /**
+   * <pre>
+   * The verifiers that were named or seen.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+   */
+  int getVerifiersCount();
+  /**
+   * <pre>
+   * The verifiers that were named or seen.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+   */
+  java.util.List<? extends dev.usher.v1.VerifierOrBuilder> 
+      getVerifiersOrBuilderList();
+  /**
+   * <pre>
+   * The verifiers that were named or seen.
+   * </pre>
+   *
+   * <code>repeated .usher.v1.Verifier verifiers = 4 [json_name = "verifiers"];</code>
+   */
+  dev.usher.v1.VerifierOrBuilder getVerifiersOrBuilder(
+      int index);
+
+  /**
+   * <pre>
+   * What time it was, by the clock by which keys change.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+   * @return Whether the readTime field is set.
+   */
+  boolean hasReadTime();
+  /**
+   * <pre>
+   * What time it was, by the clock by which keys change.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+   * @return The readTime.
+   */
+  com.google.protobuf.Timestamp getReadTime();
+  /**
+   * <pre>
+   * What time it was, by the clock by which keys change.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp read_time = 5 [json_name = "readTime"];</code>
+   */
+  com.google.protobuf.TimestampOrBuilder getReadTimeOrBuilder();
 }

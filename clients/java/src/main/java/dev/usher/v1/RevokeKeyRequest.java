@@ -53,6 +53,7 @@ private static final long serialVersionUID = 0L;
             dev.usher.v1.RevokeKeyRequest.class, dev.usher.v1.RevokeKeyRequest.Builder.class);
   }
 
+  private int bitField0_;
   public static final int KID_FIELD_NUMBER = 1;
   @SuppressWarnings("serial")
   private volatile java.lang.Object kid_ = "";
@@ -100,6 +101,47 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int DELAY_FIELD_NUMBER = 2;
+  private com.google.protobuf.Duration delay_;
+  /**
+   * <pre>
+   * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+   * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+   * @return Whether the delay field is set.
+   */
+  @java.lang.Override
+  public boolean hasDelay() {
+    return ((bitField0_ & 0x00000001) != 0);
+  }
+  /**
+   * <pre>
+   * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+   * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+   * @return The delay.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Duration getDelay() {
+    return delay_ == null ? com.google.protobuf.Duration.getDefaultInstance() : delay_;
+  }
+  /**
+   * <pre>
+   * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+   * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.DurationOrBuilder getDelayOrBuilder() {
+    return delay_ == null ? com.google.protobuf.Duration.getDefaultInstance() : delay_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -117,12 +159,19 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(kid_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 1, kid_);
     }
+    if (((bitField0_ & 0x00000001) != 0)) {
+      output.writeMessage(2, getDelay());
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
     int size = 0;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(kid_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(1, kid_);
+    }
+    if (((bitField0_ & 0x00000001) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(2, getDelay());
     }
     return size;
   }
@@ -150,6 +199,11 @@ private static final long serialVersionUID = 0L;
 
     if (!getKid()
         .equals(other.getKid())) return false;
+    if (hasDelay() != other.hasDelay()) return false;
+    if (hasDelay()) {
+      if (!getDelay()
+          .equals(other.getDelay())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -163,6 +217,10 @@ private static final long serialVersionUID = 0L;
     hash = (19 * hash) + getDescriptor().hashCode();
     hash = (37 * hash) + KID_FIELD_NUMBER;
     hash = (53 * hash) + getKid().hashCode();
+    if (hasDelay()) {
+      hash = (37 * hash) + DELAY_FIELD_NUMBER;
+      hash = (53 * hash) + getDelay().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -286,19 +344,30 @@ private static final long serialVersionUID = 0L;
 
     // Construct using dev.usher.v1.RevokeKeyRequest.newBuilder()
     private Builder() {
-
+      maybeForceBuilderInitialization();
     }
 
     private Builder(
         com.google.protobuf.GeneratedMessage.BuilderParent parent) {
       super(parent);
-
+      maybeForceBuilderInitialization();
+    }
+    private void maybeForceBuilderInitialization() {
+      if (com.google.protobuf.GeneratedMessage
+              .alwaysUseFieldBuilders) {
+        internalGetDelayFieldBuilder();
+      }
     }
     @java.lang.Override
     public Builder clear() {
       super.clear();
       bitField0_ = 0;
       kid_ = "";
+      delay_ = null;
+      if (delayBuilder_ != null) {
+        delayBuilder_.dispose();
+        delayBuilder_ = null;
+      }
       return this;
     }
 
@@ -335,6 +404,14 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000001) != 0)) {
         result.kid_ = kid_;
       }
+      int to_bitField0_ = 0;
+      if (((from_bitField0_ & 0x00000002) != 0)) {
+        result.delay_ = delayBuilder_ == null
+            ? delay_
+            : delayBuilder_.build();
+        to_bitField0_ |= 0x00000001;
+      }
+      result.bitField0_ |= to_bitField0_;
     }
 
     @java.lang.Override
@@ -353,6 +430,9 @@ private static final long serialVersionUID = 0L;
         kid_ = other.kid_;
         bitField0_ |= 0x00000001;
         onChanged();
+      }
+      if (other.hasDelay()) {
+        mergeDelay(other.getDelay());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -383,6 +463,13 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000001;
               break;
             } // case 10
+            case 18: {
+              input.readMessage(
+                  internalGetDelayFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000002;
+              break;
+            } // case 18
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -490,6 +577,170 @@ private static final long serialVersionUID = 0L;
       bitField0_ |= 0x00000001;
       onChanged();
       return this;
+    }
+
+    private com.google.protobuf.Duration delay_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> delayBuilder_;
+    /**
+     * <pre>
+     * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+     * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+     * @return Whether the delay field is set.
+     */
+    public boolean hasDelay() {
+      return ((bitField0_ & 0x00000002) != 0);
+    }
+    /**
+     * <pre>
+     * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+     * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+     * @return The delay.
+     */
+    public com.google.protobuf.Duration getDelay() {
+      if (delayBuilder_ == null) {
+        return delay_ == null ? com.google.protobuf.Duration.getDefaultInstance() : delay_;
+      } else {
+        return delayBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+     * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+     */
+    public Builder setDelay(com.google.protobuf.Duration value) {
+      if (delayBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        delay_ = value;
+      } else {
+        delayBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000002;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+     * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+     */
+    public Builder setDelay(
+        com.google.protobuf.Duration.Builder builderForValue) {
+      if (delayBuilder_ == null) {
+        delay_ = builderForValue.build();
+      } else {
+        delayBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000002;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+     * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+     */
+    public Builder mergeDelay(com.google.protobuf.Duration value) {
+      if (delayBuilder_ == null) {
+        if (((bitField0_ & 0x00000002) != 0) &&
+          delay_ != null &&
+          delay_ != com.google.protobuf.Duration.getDefaultInstance()) {
+          getDelayBuilder().mergeFrom(value);
+        } else {
+          delay_ = value;
+        }
+      } else {
+        delayBuilder_.mergeFrom(value);
+      }
+      if (delay_ != null) {
+        bitField0_ |= 0x00000002;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+     * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+     */
+    public Builder clearDelay() {
+      bitField0_ = (bitField0_ & ~0x00000002);
+      delay_ = null;
+      if (delayBuilder_ != null) {
+        delayBuilder_.dispose();
+        delayBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+     * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+     */
+    public com.google.protobuf.Duration.Builder getDelayBuilder() {
+      bitField0_ |= 0x00000002;
+      onChanged();
+      return internalGetDelayFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+     * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+     */
+    public com.google.protobuf.DurationOrBuilder getDelayOrBuilder() {
+      if (delayBuilder_ != null) {
+        return delayBuilder_.getMessageOrBuilder();
+      } else {
+        return delay_ == null ?
+            com.google.protobuf.Duration.getDefaultInstance() : delay_;
+      }
+    }
+    /**
+     * <pre>
+     * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+     * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> 
+        internalGetDelayFieldBuilder() {
+      if (delayBuilder_ == null) {
+        delayBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder>(
+                getDelay(),
+                getParentForChildren(),
+                isClean());
+        delay_ = null;
+      }
+      return delayBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:usher.v1.RevokeKeyRequest)

@@ -29,4 +29,34 @@ public interface RevokeKeyRequestOrBuilder extends
    */
   com.google.protobuf.ByteString
       getKidBytes();
+
+  /**
+   * <pre>
+   * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+   * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+   * @return Whether the delay field is set.
+   */
+  boolean hasDelay();
+  /**
+   * <pre>
+   * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+   * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+   * @return The delay.
+   */
+  com.google.protobuf.Duration getDelay();
+  /**
+   * <pre>
+   * How long the key goes on as before: at most a day. Absent: no time at all. A delay lets verifiers fetch the
+   * key that takes over, and lets whoever has stolen the revoked one use it for so long.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration delay = 2 [json_name = "delay"];</code>
+   */
+  com.google.protobuf.DurationOrBuilder getDelayOrBuilder();
 }

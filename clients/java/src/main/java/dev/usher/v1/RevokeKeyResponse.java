@@ -32,6 +32,8 @@ private static final long serialVersionUID = 0L;
     super(builder);
   }
   private RevokeKeyResponse() {
+    unconfirmedReplicas_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -95,7 +97,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Timestamp verifiersMayAcceptUntilTime_;
   /**
    * <pre>
-   * A verifier with a cached set may accept the revoked key's tokens until this time.
+   * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+   * verifier that keeps sets for longer than an hour.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -107,7 +110,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A verifier with a cached set may accept the revoked key's tokens until this time.
+   * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+   * verifier that keeps sets for longer than an hour.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -119,7 +123,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A verifier with a cached set may accept the revoked key's tokens until this time.
+   * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+   * verifier that keeps sets for longer than an hour.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -127,6 +132,101 @@ private static final long serialVersionUID = 0L;
   @java.lang.Override
   public com.google.protobuf.TimestampOrBuilder getVerifiersMayAcceptUntilTimeOrBuilder() {
     return verifiersMayAcceptUntilTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : verifiersMayAcceptUntilTime_;
+  }
+
+  public static final int LEAVE_TIME_FIELD_NUMBER = 3;
+  private com.google.protobuf.Timestamp leaveTime_;
+  /**
+   * <pre>
+   * When the key leaves the set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+   * @return Whether the leaveTime field is set.
+   */
+  @java.lang.Override
+  public boolean hasLeaveTime() {
+    return ((bitField0_ & 0x00000004) != 0);
+  }
+  /**
+   * <pre>
+   * When the key leaves the set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+   * @return The leaveTime.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Timestamp getLeaveTime() {
+    return leaveTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : leaveTime_;
+  }
+  /**
+   * <pre>
+   * When the key leaves the set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.TimestampOrBuilder getLeaveTimeOrBuilder() {
+    return leaveTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : leaveTime_;
+  }
+
+  public static final int UNCONFIRMED_REPLICAS_FIELD_NUMBER = 4;
+  @SuppressWarnings("serial")
+  private com.google.protobuf.LazyStringArrayList unconfirmedReplicas_ =
+      com.google.protobuf.LazyStringArrayList.emptyList();
+  /**
+   * <pre>
+   * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+   * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+   * </pre>
+   *
+   * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+   * @return A list containing the unconfirmedReplicas.
+   */
+  public com.google.protobuf.ProtocolStringList
+      getUnconfirmedReplicasList() {
+    return unconfirmedReplicas_;
+  }
+  /**
+   * <pre>
+   * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+   * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+   * </pre>
+   *
+   * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+   * @return The count of unconfirmedReplicas.
+   */
+  public int getUnconfirmedReplicasCount() {
+    return unconfirmedReplicas_.size();
+  }
+  /**
+   * <pre>
+   * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+   * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+   * </pre>
+   *
+   * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+   * @param index The index of the element to return.
+   * @return The unconfirmedReplicas at the given index.
+   */
+  public java.lang.String getUnconfirmedReplicas(int index) {
+    return unconfirmedReplicas_.get(index);
+  }
+  /**
+   * <pre>
+   * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+   * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+   * </pre>
+   *
+   * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+   * @param index The index of the value to return.
+   * @return The bytes of the unconfirmedReplicas at the given index.
+   */
+  public com.google.protobuf.ByteString
+      getUnconfirmedReplicasBytes(int index) {
+    return unconfirmedReplicas_.getByteString(index);
   }
 
   private byte memoizedIsInitialized = -1;
@@ -149,6 +249,12 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(2, getVerifiersMayAcceptUntilTime());
     }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      output.writeMessage(3, getLeaveTime());
+    }
+    for (int i = 0; i < unconfirmedReplicas_.size(); i++) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 4, unconfirmedReplicas_.getRaw(i));
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -160,6 +266,18 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(2, getVerifiersMayAcceptUntilTime());
+    }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(3, getLeaveTime());
+    }
+    {
+      int dataSize = 0;
+      for (int i = 0; i < unconfirmedReplicas_.size(); i++) {
+        dataSize += computeStringSizeNoTag(unconfirmedReplicas_.getRaw(i));
+      }
+      size += dataSize;
+      size += 1 * getUnconfirmedReplicasList().size();
     }
     return size;
   }
@@ -195,6 +313,13 @@ private static final long serialVersionUID = 0L;
       if (!getVerifiersMayAcceptUntilTime()
           .equals(other.getVerifiersMayAcceptUntilTime())) return false;
     }
+    if (hasLeaveTime() != other.hasLeaveTime()) return false;
+    if (hasLeaveTime()) {
+      if (!getLeaveTime()
+          .equals(other.getLeaveTime())) return false;
+    }
+    if (!getUnconfirmedReplicasList()
+        .equals(other.getUnconfirmedReplicasList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -213,6 +338,14 @@ private static final long serialVersionUID = 0L;
     if (hasVerifiersMayAcceptUntilTime()) {
       hash = (37 * hash) + VERIFIERS_MAY_ACCEPT_UNTIL_TIME_FIELD_NUMBER;
       hash = (53 * hash) + getVerifiersMayAcceptUntilTime().hashCode();
+    }
+    if (hasLeaveTime()) {
+      hash = (37 * hash) + LEAVE_TIME_FIELD_NUMBER;
+      hash = (53 * hash) + getLeaveTime().hashCode();
+    }
+    if (getUnconfirmedReplicasCount() > 0) {
+      hash = (37 * hash) + UNCONFIRMED_REPLICAS_FIELD_NUMBER;
+      hash = (53 * hash) + getUnconfirmedReplicasList().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -350,6 +483,7 @@ private static final long serialVersionUID = 0L;
               .alwaysUseFieldBuilders) {
         internalGetActiveFieldBuilder();
         internalGetVerifiersMayAcceptUntilTimeFieldBuilder();
+        internalGetLeaveTimeFieldBuilder();
       }
     }
     @java.lang.Override
@@ -366,6 +500,13 @@ private static final long serialVersionUID = 0L;
         verifiersMayAcceptUntilTimeBuilder_.dispose();
         verifiersMayAcceptUntilTimeBuilder_ = null;
       }
+      leaveTime_ = null;
+      if (leaveTimeBuilder_ != null) {
+        leaveTimeBuilder_.dispose();
+        leaveTimeBuilder_ = null;
+      }
+      unconfirmedReplicas_ =
+          com.google.protobuf.LazyStringArrayList.emptyList();
       return this;
     }
 
@@ -412,6 +553,16 @@ private static final long serialVersionUID = 0L;
             : verifiersMayAcceptUntilTimeBuilder_.build();
         to_bitField0_ |= 0x00000002;
       }
+      if (((from_bitField0_ & 0x00000004) != 0)) {
+        result.leaveTime_ = leaveTimeBuilder_ == null
+            ? leaveTime_
+            : leaveTimeBuilder_.build();
+        to_bitField0_ |= 0x00000004;
+      }
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        unconfirmedReplicas_.makeImmutable();
+        result.unconfirmedReplicas_ = unconfirmedReplicas_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -432,6 +583,19 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasVerifiersMayAcceptUntilTime()) {
         mergeVerifiersMayAcceptUntilTime(other.getVerifiersMayAcceptUntilTime());
+      }
+      if (other.hasLeaveTime()) {
+        mergeLeaveTime(other.getLeaveTime());
+      }
+      if (!other.unconfirmedReplicas_.isEmpty()) {
+        if (unconfirmedReplicas_.isEmpty()) {
+          unconfirmedReplicas_ = other.unconfirmedReplicas_;
+          bitField0_ |= 0x00000008;
+        } else {
+          ensureUnconfirmedReplicasIsMutable();
+          unconfirmedReplicas_.addAll(other.unconfirmedReplicas_);
+        }
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -471,6 +635,18 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000002;
               break;
             } // case 18
+            case 26: {
+              input.readMessage(
+                  internalGetLeaveTimeFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000004;
+              break;
+            } // case 26
+            case 34: {
+              ensureUnconfirmedReplicasIsMutable();
+              unconfirmedReplicas_.add(input.readStringRequireUtf8());
+              break;
+            } // case 34
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -648,7 +824,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> verifiersMayAcceptUntilTimeBuilder_;
     /**
      * <pre>
-     * A verifier with a cached set may accept the revoked key's tokens until this time.
+     * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+     * verifier that keeps sets for longer than an hour.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -659,7 +836,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A verifier with a cached set may accept the revoked key's tokens until this time.
+     * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+     * verifier that keeps sets for longer than an hour.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -674,7 +852,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A verifier with a cached set may accept the revoked key's tokens until this time.
+     * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+     * verifier that keeps sets for longer than an hour.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -692,7 +871,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A verifier with a cached set may accept the revoked key's tokens until this time.
+     * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+     * verifier that keeps sets for longer than an hour.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -710,7 +890,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A verifier with a cached set may accept the revoked key's tokens until this time.
+     * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+     * verifier that keeps sets for longer than an hour.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -735,7 +916,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A verifier with a cached set may accept the revoked key's tokens until this time.
+     * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+     * verifier that keeps sets for longer than an hour.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -752,7 +934,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A verifier with a cached set may accept the revoked key's tokens until this time.
+     * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+     * verifier that keeps sets for longer than an hour.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -764,7 +947,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A verifier with a cached set may accept the revoked key's tokens until this time.
+     * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+     * verifier that keeps sets for longer than an hour.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -779,7 +963,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A verifier with a cached set may accept the revoked key's tokens until this time.
+     * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+     * verifier that keeps sets for longer than an hour.
      * </pre>
      *
      * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -796,6 +981,317 @@ private static final long serialVersionUID = 0L;
         verifiersMayAcceptUntilTime_ = null;
       }
       return verifiersMayAcceptUntilTimeBuilder_;
+    }
+
+    private com.google.protobuf.Timestamp leaveTime_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> leaveTimeBuilder_;
+    /**
+     * <pre>
+     * When the key leaves the set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+     * @return Whether the leaveTime field is set.
+     */
+    public boolean hasLeaveTime() {
+      return ((bitField0_ & 0x00000004) != 0);
+    }
+    /**
+     * <pre>
+     * When the key leaves the set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+     * @return The leaveTime.
+     */
+    public com.google.protobuf.Timestamp getLeaveTime() {
+      if (leaveTimeBuilder_ == null) {
+        return leaveTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : leaveTime_;
+      } else {
+        return leaveTimeBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * When the key leaves the set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+     */
+    public Builder setLeaveTime(com.google.protobuf.Timestamp value) {
+      if (leaveTimeBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        leaveTime_ = value;
+      } else {
+        leaveTimeBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000004;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the key leaves the set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+     */
+    public Builder setLeaveTime(
+        com.google.protobuf.Timestamp.Builder builderForValue) {
+      if (leaveTimeBuilder_ == null) {
+        leaveTime_ = builderForValue.build();
+      } else {
+        leaveTimeBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000004;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the key leaves the set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+     */
+    public Builder mergeLeaveTime(com.google.protobuf.Timestamp value) {
+      if (leaveTimeBuilder_ == null) {
+        if (((bitField0_ & 0x00000004) != 0) &&
+          leaveTime_ != null &&
+          leaveTime_ != com.google.protobuf.Timestamp.getDefaultInstance()) {
+          getLeaveTimeBuilder().mergeFrom(value);
+        } else {
+          leaveTime_ = value;
+        }
+      } else {
+        leaveTimeBuilder_.mergeFrom(value);
+      }
+      if (leaveTime_ != null) {
+        bitField0_ |= 0x00000004;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * When the key leaves the set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+     */
+    public Builder clearLeaveTime() {
+      bitField0_ = (bitField0_ & ~0x00000004);
+      leaveTime_ = null;
+      if (leaveTimeBuilder_ != null) {
+        leaveTimeBuilder_.dispose();
+        leaveTimeBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the key leaves the set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+     */
+    public com.google.protobuf.Timestamp.Builder getLeaveTimeBuilder() {
+      bitField0_ |= 0x00000004;
+      onChanged();
+      return internalGetLeaveTimeFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * When the key leaves the set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+     */
+    public com.google.protobuf.TimestampOrBuilder getLeaveTimeOrBuilder() {
+      if (leaveTimeBuilder_ != null) {
+        return leaveTimeBuilder_.getMessageOrBuilder();
+      } else {
+        return leaveTime_ == null ?
+            com.google.protobuf.Timestamp.getDefaultInstance() : leaveTime_;
+      }
+    }
+    /**
+     * <pre>
+     * When the key leaves the set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> 
+        internalGetLeaveTimeFieldBuilder() {
+      if (leaveTimeBuilder_ == null) {
+        leaveTimeBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder>(
+                getLeaveTime(),
+                getParentForChildren(),
+                isClean());
+        leaveTime_ = null;
+      }
+      return leaveTimeBuilder_;
+    }
+
+    private com.google.protobuf.LazyStringArrayList unconfirmedReplicas_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+    private void ensureUnconfirmedReplicasIsMutable() {
+      if (!unconfirmedReplicas_.isModifiable()) {
+        unconfirmedReplicas_ = new com.google.protobuf.LazyStringArrayList(unconfirmedReplicas_);
+      }
+      bitField0_ |= 0x00000008;
+    }
+    /**
+     * <pre>
+     * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+     * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+     * </pre>
+     *
+     * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+     * @return A list containing the unconfirmedReplicas.
+     */
+    public com.google.protobuf.ProtocolStringList
+        getUnconfirmedReplicasList() {
+      unconfirmedReplicas_.makeImmutable();
+      return unconfirmedReplicas_;
+    }
+    /**
+     * <pre>
+     * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+     * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+     * </pre>
+     *
+     * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+     * @return The count of unconfirmedReplicas.
+     */
+    public int getUnconfirmedReplicasCount() {
+      return unconfirmedReplicas_.size();
+    }
+    /**
+     * <pre>
+     * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+     * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+     * </pre>
+     *
+     * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+     * @param index The index of the element to return.
+     * @return The unconfirmedReplicas at the given index.
+     */
+    public java.lang.String getUnconfirmedReplicas(int index) {
+      return unconfirmedReplicas_.get(index);
+    }
+    /**
+     * <pre>
+     * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+     * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+     * </pre>
+     *
+     * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+     * @param index The index of the value to return.
+     * @return The bytes of the unconfirmedReplicas at the given index.
+     */
+    public com.google.protobuf.ByteString
+        getUnconfirmedReplicasBytes(int index) {
+      return unconfirmedReplicas_.getByteString(index);
+    }
+    /**
+     * <pre>
+     * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+     * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+     * </pre>
+     *
+     * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+     * @param index The index to set the value at.
+     * @param value The unconfirmedReplicas to set.
+     * @return This builder for chaining.
+     */
+    public Builder setUnconfirmedReplicas(
+        int index, java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      ensureUnconfirmedReplicasIsMutable();
+      unconfirmedReplicas_.set(index, value);
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+     * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+     * </pre>
+     *
+     * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+     * @param value The unconfirmedReplicas to add.
+     * @return This builder for chaining.
+     */
+    public Builder addUnconfirmedReplicas(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      ensureUnconfirmedReplicasIsMutable();
+      unconfirmedReplicas_.add(value);
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+     * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+     * </pre>
+     *
+     * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+     * @param values The unconfirmedReplicas to add.
+     * @return This builder for chaining.
+     */
+    public Builder addAllUnconfirmedReplicas(
+        java.lang.Iterable<java.lang.String> values) {
+      ensureUnconfirmedReplicasIsMutable();
+      com.google.protobuf.AbstractMessageLite.Builder.addAll(
+          values, unconfirmedReplicas_);
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+     * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+     * </pre>
+     *
+     * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearUnconfirmedReplicas() {
+      unconfirmedReplicas_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+      bitField0_ = (bitField0_ & ~0x00000008);;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+     * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+     * </pre>
+     *
+     * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+     * @param value The bytes of the unconfirmedReplicas to add.
+     * @return This builder for chaining.
+     */
+    public Builder addUnconfirmedReplicasBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      ensureUnconfirmedReplicasIsMutable();
+      unconfirmedReplicas_.add(value);
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:usher.v1.RevokeKeyResponse)

@@ -39,7 +39,8 @@ public interface RevokeKeyResponseOrBuilder extends
 
   /**
    * <pre>
-   * A verifier with a cached set may accept the revoked key's tokens until this time.
+   * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+   * verifier that keeps sets for longer than an hour.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -48,7 +49,8 @@ public interface RevokeKeyResponseOrBuilder extends
   boolean hasVerifiersMayAcceptUntilTime();
   /**
    * <pre>
-   * A verifier with a cached set may accept the revoked key's tokens until this time.
+   * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+   * verifier that keeps sets for longer than an hour.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
@@ -57,10 +59,83 @@ public interface RevokeKeyResponseOrBuilder extends
   com.google.protobuf.Timestamp getVerifiersMayAcceptUntilTime();
   /**
    * <pre>
-   * A verifier with a cached set may accept the revoked key's tokens until this time.
+   * A verifier with a cached set may accept the revoked key's tokens until this time. It knows nothing of a
+   * verifier that keeps sets for longer than an hour.
    * </pre>
    *
    * <code>.google.protobuf.Timestamp verifiers_may_accept_until_time = 2 [json_name = "verifiersMayAcceptUntilTime"];</code>
    */
   com.google.protobuf.TimestampOrBuilder getVerifiersMayAcceptUntilTimeOrBuilder();
+
+  /**
+   * <pre>
+   * When the key leaves the set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+   * @return Whether the leaveTime field is set.
+   */
+  boolean hasLeaveTime();
+  /**
+   * <pre>
+   * When the key leaves the set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+   * @return The leaveTime.
+   */
+  com.google.protobuf.Timestamp getLeaveTime();
+  /**
+   * <pre>
+   * When the key leaves the set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp leave_time = 3 [json_name = "leaveTime"];</code>
+   */
+  com.google.protobuf.TimestampOrBuilder getLeaveTimeOrBuilder();
+
+  /**
+   * <pre>
+   * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+   * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+   * </pre>
+   *
+   * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+   * @return A list containing the unconfirmedReplicas.
+   */
+  java.util.List<java.lang.String>
+      getUnconfirmedReplicasList();
+  /**
+   * <pre>
+   * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+   * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+   * </pre>
+   *
+   * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+   * @return The count of unconfirmedReplicas.
+   */
+  int getUnconfirmedReplicasCount();
+  /**
+   * <pre>
+   * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+   * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+   * </pre>
+   *
+   * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+   * @param index The index of the element to return.
+   * @return The unconfirmedReplicas at the given index.
+   */
+  java.lang.String getUnconfirmedReplicas(int index);
+  /**
+   * <pre>
+   * Replicas that may be reached and have not confirmed yet that they have gone over to the new ring. Until
+   * they do, they serve the key, and verifiers may accept its tokens for longer than is said above.
+   * </pre>
+   *
+   * <code>repeated string unconfirmed_replicas = 4 [json_name = "unconfirmedReplicas"];</code>
+   * @param index The index of the value to return.
+   * @return The bytes of the unconfirmedReplicas at the given index.
+   */
+  com.google.protobuf.ByteString
+      getUnconfirmedReplicasBytes(int index);
 }
