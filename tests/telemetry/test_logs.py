@@ -186,11 +186,6 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         {"event": "clock_skewed", "skew": 30.5, "skewed": True, "signs": True},
     ),
     (
-        events.ClockSkewed(skew=0.5, skewed=False, signs=True),
-        "info",
-        {"event": "clock_skewed", "skew": 0.5, "skewed": False, "signs": True},
-    ),
-    (
         events.DatabaseStateChanged(reachable=False, detail="does not answer"),
         "warning",
         {"event": "database_state_changed", "reachable": False, "detail": "does not answer"},
