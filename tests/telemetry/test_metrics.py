@@ -63,6 +63,7 @@ def busy_metrics() -> Metrics:
     ring, _ = keyring.begin(generate(Algorithm.ES256, 0), generate(Algorithm.ES256, 0), START)
     metrics.watch_keys(Signer(ring, settings, "https://issuer.example", clock, Recorder()), settings)
     metrics.watch_pool(lambda: (5, 2, 1))
+    metrics.watch_jwks_listener(lambda: 0.002)
     seen: list[events.Event] = [
         finished(),
         finished(code="PERMISSION_DENIED", reason="ROW_LEVEL_SECURITY", blame="caller"),
@@ -73,6 +74,8 @@ def busy_metrics() -> Metrics:
         events.KeyStepped(step="activate", kid="kid-1", alg="ES256"),
         events.RotationFailed(error=OSError("secret")),
         events.JwksServed(status=200, agent="neon-proxy"),
+        events.KeySetRefused(version=4, served=5, empty=False),
+        events.PublicHttpEnded(code=-9),
         events.DatabaseStateChanged(reachable=True, detail="the database is ready"),
         events.ConnectionDiscarded(cause="TimeoutError"),
         events.Lifecycle(phase="ready"),
