@@ -148,3 +148,27 @@ def test_a_ring_without_an_active_key_never_comes_into_force(signer: Signer) -> 
     with pytest.raises(ValueError, match="active"):
         signer.replace_ring(KeyRing())
     assert signer.ring is before
+
+
+def test_a_ring_is_published_before_it_signs_and_who_asked_is_told(signer: Signer, clock: FakeClock) -> None:
+    before = signer.ring
+    seen: list[tuple[KeyRing, int]] = []
+    signer.on_publish(lambda: seen.append((signer.ring, signer.published.version)))
+    version = signer.published.version
+    ring, _ = keyring.rotate(before, clock.now(), signer.last_use, SETTINGS, force=True)
+    assert signer.replace_ring(ring)
+    assert seen == [(before, version + 1)]
+    assert signer.ring is ring
+
+
+def test_every_step_publishes_a_newer_version_a_revocation_too(signer: Signer, clock: FakeClock) -> None:
+    versions = [signer.published.version]
+    ring, _ = keyring.rotate(signer.ring, clock.now(), signer.last_use, SETTINGS, force=True)
+    signer.replace_ring(ring)
+    versions.append(signer.published.version)
+    kid = ring.keys[0].key.kid
+    ring, _ = keyring.revoke(ring, kid, clock.now(), signer.last_use)
+    signer.replace_ring(ring)
+    versions.append(signer.published.version)
+    assert versions == sorted(set(versions))
+    assert kid.encode() not in signer.published.body
