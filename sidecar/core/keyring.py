@@ -156,6 +156,8 @@ class PublishedKeys:
     algorithms: tuple[str, ...]
     settled_at: float = 0.0
     """From when on that holds: verifiers that follow the lead time then know every key. 0: at once."""
+    version: int = 0
+    """That of the ring: every step raises it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.KeyStepped: ("key_stepped", logging.INFO),
     events.RotationFailed: ("rotation_failed", logging.ERROR),
     events.JwksServed: ("jwks_served", logging.DEBUG),
+    events.KeySetRefused: ("key_set_refused", logging.ERROR),
+    events.PublicHttpEnded: ("public_http_ended", logging.ERROR),
     events.DatabaseStateChanged: ("database_state_changed", _database_level),
     events.ConnectionDiscarded: ("connection_discarded", logging.INFO),
     events.Lifecycle: ("lifecycle", logging.INFO),

@@ -22,6 +22,8 @@ from sidecar.web.etags import has_match
 JWKS_PATH: Final = "/.well-known/jwks.json"
 METADATA_PATH: Final = "/.well-known/openid-configuration"
 
+NEON_PROXY: Final = "neon-proxy"
+
 _CLAIMS: Final = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti")
 
 
@@ -54,20 +56,19 @@ class Discovery:
             self._made_from = published
         path = request.path
         document = self._documents.get(path)
-        if document is None:
-            return refusal(404)
-        response = _respond(request, document)
-        if path == JWKS_PATH:
-            self._observer(
-                JwksServed(status=response.status, agent=agent_class(request.headers.get("User-Agent", "")))
-            )
+        response = refusal(404) if document is None else _respond(request, document)
+        agent = agent_class(request.headers.get("User-Agent", ""))
+        # Neon's proxy wants nothing but keys: a path of its that is not here is a wrong URL in its settings.
+        if path == JWKS_PATH or (document is None and agent == NEON_PROXY):
+            version = published.version if response.status in (200, 304) else 0
+            self._observer(JwksServed(status=response.status, agent=agent, version=version))
         return response
 
 
 def agent_class(user_agent: str) -> str:
     """The class of a User-Agent: neon-proxy, browser or other."""
-    if user_agent.startswith("neon-proxy"):
-        return "neon-proxy"
+    if user_agent.startswith(NEON_PROXY):
+        return NEON_PROXY
     return "browser" if user_agent.startswith("Mozilla/") else "other"
 
 

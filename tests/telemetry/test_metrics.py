@@ -69,6 +69,7 @@ def busy_metrics() -> Metrics:
         MemoryRevocations(clock), RevocationSettings(least=3720), clock, metrics.observe
     )
     metrics.watch_revocations(revocations)
+    metrics.watch_jwks_listener(lambda: 0.002)
     seen: list[events.Event] = [
         finished(),
         finished(code="PERMISSION_DENIED", reason="ROW_LEVEL_SECURITY", blame="caller"),
@@ -79,6 +80,8 @@ def busy_metrics() -> Metrics:
         events.KeyStepped(step="activate", kid="kid-1", alg="ES256"),
         events.RotationFailed(error=OSError("secret")),
         events.JwksServed(status=200, agent="neon-proxy"),
+        events.KeySetRefused(version=4, served=5, empty=False),
+        events.PublicHttpEnded(code=-9),
         events.DatabaseStateChanged(reachable=True, detail="the database is ready"),
         events.ConnectionDiscarded(cause="TimeoutError"),
         events.Lifecycle(phase="ready"),
