@@ -51,6 +51,8 @@ HOSTED: Final = Ages(unknown_kid=3600, floor=3600, background=3600, longest=3600
 """By reports on the hosted service: for an hour nothing is fetched, and an unknown kid is refused at once."""
 PATIENCE_SECONDS: Final = 10.0
 """A verdict that takes longer is a refusal in all but name."""
+HUNG: Final = "hung"
+"""Stands for the text of such a refusal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +161,13 @@ class Verifier:
             raise
         waited = self._clock.monotonic() - began
         if waited > PATIENCE_SECONDS:
-            self._count(f"hung for {waited:.0f} s", kid, wrongful=good)
+            self._count(HUNG, kid, wrongful=good)
         return claims
+
+    @property
+    def longest_hang(self) -> float:
+        """How long an unknown kid may hang, in seconds."""
+        return self._ages.floor
 
     async def close(self) -> None:
         """Ends the fetches in the background."""
