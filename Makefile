@@ -11,13 +11,13 @@ STAMP := $(VENV)/.installed
 ##@ Use
 .PHONY: help run
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(STAMP) ## Start an embedded PostgreSQL with the demo data, and serve (Ctrl-C stops all)
 	@exec $(BIN)/usher dev $(ARGS)
 
 ##@ Check
-.PHONY: setup test fast system attacks lint types check proto-check
+.PHONY: setup test fast system attacks neon-scenarios lint types check proto-check
 setup: $(STAMP) ## Make the virtual environment from the lock
 
 $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
@@ -40,6 +40,9 @@ system: $(STAMP) ## Run only the tests on real processes
 
 attacks: $(STAMP) ## Run the attacks alone, on every PostgreSQL that is here; ends with a table of all cases
 	@$(BIN)/python -m pytest tests/attacks -q $(ARGS)
+
+neon-scenarios: $(STAMP) ## Run rotations, restarts and failures against the double of Neon's verifier; ends with a table
+	@$(BIN)/python -m pytest tests/neon/test_scenarios.py -q $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and the order of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidecar.app import public_http
 from sidecar.app.backends import BackendParts, build_backend
 from sidecar.app.callers import CallerParts, build_callers
 from sidecar.app.key_stores import build_key_store
@@ -48,8 +49,8 @@ from sidecar.rpc.server import RpcListener, handlers
 from sidecar.rpc.token_service import TokenService
 from sidecar.telemetry.logs import observe as log
 from sidecar.telemetry.metrics import Metrics
-from sidecar.web.discovery import Discovery
 from sidecar.web.probes import Probes
+from sidecar.web.public_process import PublicProcess
 from sidecar.web.server import HttpListener
 
 
@@ -69,7 +70,7 @@ class Parts:
     observer: Observer
     rpc: RpcListener
     rpc_admin: RpcListener | None
-    public: HttpListener
+    public: PublicProcess
     admin: HttpListener
 
 
@@ -161,7 +162,16 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     rpc = functools.partial(
         RpcListener, every=every, max_message_bytes=config.max_message_bytes, reflection=config.reflection
     )
-    discovery = Discovery(config.issuer_url, lambda: signer.published, observe, rotation.verifiers)
+    public = PublicProcess(
+        config.http_address,
+        lambda: signer.published,
+        public_http.command(config.issuer_url, rotation.verifiers, config.log_format, config.log_level),
+        clock,
+        observe,
+        metrics.observe,
+    )
+    signer.on_publish(public.refresh)
+    metrics.watch_jwks_listener(lambda: public.lag)
     probes = Probes(metrics.render, health.checks)
     return Parts(
         calls=calls,
@@ -180,7 +190,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
             if config.grpc_admin_address
             else None
         ),
-        public=HttpListener("http_address", config.http_address, discovery.answer, observe),
+        public=public,
         admin=HttpListener("admin_http_address", config.admin_http_address, probes.answer, observe),
     )
 

@@ -58,6 +58,7 @@ async def serve(
                 tasks.create_task(parts.database.run(), name="database"),
                 tasks.create_task(parts.revocations.run(), name="revocations"),
                 tasks.create_task(parts.health.watch(lambda checks: _publish(parts, checks)), name="health"),
+                tasks.create_task(parts.public.run(), name="public_http"),
             ]
             if parts.policy_reloader is not None:
                 reloading = parts.policy_reloader.run(parts.authorizer, parts.callers.configure)

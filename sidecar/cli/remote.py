@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import re
+import urllib.request
 from typing import Any, Final
 
 import grpc
@@ -20,6 +22,7 @@ from sidecar.core.claims import custom_claims
 from sidecar.core.errors import SettingsError
 
 DEADLINE_SECONDS: Final = 30.0
+FETCH_SECONDS: Final = 10.0
 
 # gRPC's own words; they are not fit for the terminal.
 _TLS_FAILED: Final = re.compile(r"(?i)ssl|tls|handshak|certificate|socket closed|end of tcp|connection reset")
@@ -98,6 +101,16 @@ def scope(chosen: argparse.Namespace) -> query_service_pb2.Scope:
     if chosen.claim:
         raise SettingsError("--claim goes with --sub: a token has its claims")
     return query_service_pb2.Scope(token=chosen.token)
+
+
+def fetched(url: str) -> bytes:
+    """What is at an http:// or https:// URL. Raises Failed when that cannot be had."""
+    try:
+        with urllib.request.urlopen(url, timeout=FETCH_SECONDS) as response:  # noqa: S310 - callers check the scheme
+            document: bytes = response.read()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise Failed(f"{url} cannot be fetched: {error}; is `usher serve` running there?") from None
+    return document
 
 
 def describe(error: grpc.RpcError, address: str) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import sys
-import urllib.request
 from typing import Any, Final
 
 import jwt
@@ -113,11 +111,9 @@ def _verified_with_jwks(token: str, url: str, audience: str) -> dict[str, Any]:
 
 
 def _published(url: str) -> list[jwt.PyJWK]:
+    document = remote.fetched(url)
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - the scheme was checked
-            keys: list[jwt.PyJWK] = jwt.PyJWKSet.from_dict(json.load(response)).keys
-    except (OSError, http.client.HTTPException) as error:
-        raise Failed(f"{url} cannot be fetched: {error}; is `usher serve` running there?") from None
+        keys: list[jwt.PyJWK] = jwt.PyJWKSet.from_dict(json.loads(document)).keys
     except (ValueError, AttributeError, jwt.PyJWTError) as error:
         raise Failed(f"{url} holds no JSON Web Key Set: {error}") from None
     return keys

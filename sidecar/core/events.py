@@ -142,12 +142,33 @@ class KeyActivatedUnseen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JwksServed:
-    """The JWKS was asked for. `agent` is a named verifier, or a bounded class of user agent: neon-proxy,
-    browser, other. `version` is that of the key ring whose set the client has now, 0 for none."""
+    """The JWKS was asked for, `count` times. `agent` is a named verifier, or a bounded class of user agent:
+    neon-proxy, browser, other. `version` is that of the key ring whose set the client has now, 0 for none."""
 
     status: int
     agent: str
     version: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySetRefused:
+    """A key set was to be published that is `empty`, or not newer than the one served, which stays.
+
+    `version` and `served` are those of the two rings.
+    """
+
+    version: int
+    served: int
+    empty: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicHttpEnded:
+    """The process of the public listener ended unasked, and is replaced. `code` is its exit status, or minus
+    the number of the signal that ended it."""
+
+    code: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +302,8 @@ Event = (
     | KeyActivatedUnseen
     | ClockSkewed
     | JwksServed
+    | KeySetRefused
+    | PublicHttpEnded
     | DatabaseStateChanged
     | ConnectionDiscarded
     | Lifecycle

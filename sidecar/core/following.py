@@ -20,8 +20,8 @@ LONGEST_BEAT_SECONDS: Final = 5.0
 REPORTED_SKEW_SECONDS: Final = 5.0
 """From when on it is said that two clocks differ. Half of it, and it is over."""
 
-Adopt = Callable[[KeyRing], None]
-"""Puts a ring in force. The store is told after it has returned."""
+Adopt = Callable[[KeyRing], bool]
+"""Puts a ring in force, unless it must not be. The store is told after it has returned."""
 
 
 class Follower:
@@ -45,12 +45,13 @@ class Follower:
         self._observer = observer
         self._signs = signs
         self._fetches = fetches or FetchLog(clock, settings.verifiers)
-        self._adopt: Adopt = lambda ring: None
+        self._adopt: Adopt = lambda ring: True
         self._ring = KeyRing(shared=store.shared)
         self._snapshot = Snapshot(ring=self._ring, now=clock.now())
         self._synced_at = clock.monotonic()
         self._reachable: bool | None = None
         self._skewed = False
+        self._diverged = False
 
     @property
     def ring(self) -> KeyRing:
@@ -61,6 +62,12 @@ class Follower:
     def snapshot(self) -> Snapshot:
         """What the store held when it was last read."""
         return self._snapshot
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the store holds another ring of the version that is in force here, which cannot be served:
+        nobody can tell which is newer. It comes of a store that lost what it had, and went on."""
+        return self._diverged
 
     @property
     def beat_seconds(self) -> float:
@@ -143,9 +150,9 @@ class Follower:
         before, ring = self._ring, found.ring
         if ring.version < before.version:
             self._observer(KeyStoreOlder(found=ring.version, served=before.version))
-        elif ring.version > before.version or _kids(ring) != _kids(before):
-            self._adopt(ring)
+        elif ring.version > before.version and self._adopt(ring):
             self._ring = ring
+        self._diverged = ring.version == self._ring.version and _kids(ring) != _kids(self._ring)
         if partial:
             self._snapshot = replace(self._snapshot, ring=ring, now=found.now)
         else:
@@ -153,7 +160,9 @@ class Follower:
 
     async def _tell(self) -> None:
         untold = self._fetches.untold()
-        beat = self._beat(self._ring.version, self._signs_until())
+        # What is served here is not that version of the store's.
+        version = self._ring.version - (1 if self._diverged else 0)
+        beat = self._beat(version, self._signs_until())
         await self.store.record(beat, untold)
         self._fetches.told(untold)
         self._snapshot = _with_own(self._snapshot, beat, untold)

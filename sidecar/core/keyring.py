@@ -116,7 +116,7 @@ class PublishedKeys:
     settled_at: float = 0.0
     """From when on that holds: verifiers that follow the lead time then know every key. 0: at once."""
     version: int = 0
-    """That of the ring."""
+    """That of the ring: every step raises it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,8 @@ def drop_time(key: RingKey, settings: RotationSettings) -> float:
     """When a retired key leaves the set; NEVER while a replica may still sign with it."""
     if key.idle_at is None:
         return NEVER
-    hold = max(settings.hold, key.token_ttl + HOLD_MARGIN_SECONDS)
+    longer = key.token_ttl > settings.max_token_ttl  # of a replica with other settings
+    hold = key.token_ttl + HOLD_MARGIN_SECONDS if longer else settings.hold
     return max(key.idle_at, key.retired_at or 0.0) + hold
 
 

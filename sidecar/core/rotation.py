@@ -197,6 +197,9 @@ class Rotator:
         """The ring of a snapshot with all that is due; the same ring when that is nothing."""
         if snapshot.ring.version < self.follower.ring.version:
             return self.follower.ring, ()
+        if self.follower.diverged:
+            # The same ring under a number that everyone can go over to.
+            return replace(snapshot.ring), ()
         now = self._now()
         ring = gating.confirmed(snapshot, now, self._settings)
         if ring.shared:

@@ -6,7 +6,7 @@ Everyone reads the ring by one attribute; the rotator alone replaces it (rotatio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sidecar.core import jws
 from sidecar.core.claims import Claims, Json
@@ -14,8 +14,9 @@ from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, TokenIssued, TokenRefused
 from sidecar.core.jws import VerifiedToken
-from sidecar.core.keyring import KeyRing, PublishedKeys, may_sign, publish, unsettled
+from sidecar.core.keyring import KeyRing, PublishedKeys, may_sign, publish
 from sidecar.core.keys import PublicKey, SigningKey
+from sidecar.core.publication import Publication
 from sidecar.core.revocations import Revocations
 from sidecar.core.rotation_settings import RotationSettings
 
@@ -55,6 +56,8 @@ class Signer:
         self._revocations = revocations
         self._time_trouble = time_trouble
         self._last_use, self._last_use_of = 0.0, ""
+        self._told: list[Callable[[], None]] = []
+        self._publication = Publication(publish(ring, settings), clock, observer)
         self.replace_ring(ring)
 
     @property
@@ -64,27 +67,36 @@ class Signer:
 
     @property
     def published(self) -> PublishedKeys:
-        """The JWKS now: the same object until the ring changes or has settled."""
-        settled = self._clock.now() >= self._published.settled_at
-        return self._published if settled else self._unsettled
+        """The JWKS now: the same object until the ring changes or has settled. In any thread."""
+        return self._publication.now
 
     @property
     def last_use(self) -> float:
         """The latest `iat` that the active key has signed; 0 for none."""
         return self._last_use
 
-    def replace_ring(self, ring: KeyRing) -> None:
-        """Puts another ring in force, whole; for the rotator only."""
+    def on_publish(self, told: Callable[[], None]) -> None:
+        """Has `told` called at each change of `published` but those by time alone. Before the ring signs."""
+        self._told.append(told)
+
+    def replace_ring(self, ring: KeyRing) -> bool:
+        """Puts another ring in force, whole, published before it signs; for the rotator only.
+
+        Returns False, and leaves all as it was, when the publication refuses its set.
+        """
         if ring.active is None or ring.active.private is None:
             raise ValueError("a ring in force has an active key that can sign")
+        if not self._publication.offer(self._next(ring)):
+            return False
+        for told in self._told:
+            told()
         if ring.active.key.kid != self._last_use_of:
             # Of each key its own: times of use before a clock was corrected must not hold later keys back.
             self._last_use, self._last_use_of = 0.0, ring.active.key.kid
         self._active = ring.active
         self._keys: Mapping[str, PublicKey] = {key.key.kid: key.key for key in ring.keys}
-        self._published = publish(ring, self._settings)
-        self._unsettled = unsettled(self._published)
         self._ring = ring
+        return True
 
     def sign(self, claims: Claims) -> Issued:
         """Signs claims. Raises UsherError SIGNING_UNAVAILABLE past the active key's hard end."""
@@ -153,6 +165,11 @@ class Signer:
         if may_sign(self._active, self._clock.now(), self._settings):
             return None
         return "the active key is past its hard end and no other is ready; the log says why rotation fails"
+
+    def _next(self, ring: KeyRing) -> PublishedKeys:
+        published = publish(ring, self._settings)
+        # A ring that no store has numbered is newer than the one before.
+        return published if ring.version else replace(published, version=self._publication.now.version + 1)
 
     def _signing_key(self) -> SigningKey:
         if trouble := self.trouble():

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from sidecar.core.clock import Clock
 from sidecar.core.deny_list import By
 from sidecar.core.keyring import KeyState, RingKey, states, step_time
+from sidecar.core.publication import MAX_JWKS_BYTES
 from sidecar.core.revocations import Revocations
 from sidecar.core.rotation_settings import RotationSettings
 from sidecar.core.signer import Signer
@@ -43,6 +44,7 @@ class KeyGauges(Collector):
             "Time until the next key is due to sign; negative when it is overdue.",
         )
         size = GaugeMetricFamily("usher_jwks_bytes", "Size of the published JWKS.")
+        limit = GaugeMetricFamily("usher_jwks_limit_bytes", "Size of the largest JWKS that verifiers read.")
         if self._watched is not None:
             signer, settings = self._watched
             ring, now = signer.ring, self._clock.now()
@@ -54,7 +56,29 @@ class KeyGauges(Collector):
             if ring.active is not None:
                 rotation.add_metric([], step_time(ring.active, ring, settings) - now)
             size.add_metric([], len(signer.published.body))
-        return keys, age, rotation, size
+            limit.add_metric([], MAX_JWKS_BYTES)
+        return keys, age, rotation, size, limit
+
+
+class ListenerGauges(Collector):
+    """The process that serves the key set. Empty until there is one."""
+
+    def __init__(self) -> None:
+        self._lag: Callable[[], float] | None = None
+
+    def watch(self, lag: Callable[[], float]) -> None:
+        """Reads this from now on, in seconds."""
+        self._lag = lag
+
+    def collect(self) -> Iterable[Metric]:
+        """One reading."""
+        lag = GaugeMetricFamily(
+            "usher_jwks_lag_seconds",
+            "By how much the process that serves the JWKS was late, at worst in the last minute.",
+        )
+        if self._lag is not None:
+            lag.add_metric([], self._lag())
+        return (lag,)
 
 
 class PoolGauges(Collector):

@@ -81,6 +81,8 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.KeyActivatedUnseen: ("key_activated_unseen", logging.ERROR),
     events.ClockSkewed: ("clock_skewed", lambda event: logging.WARNING if event.skewed else logging.INFO),
     events.JwksServed: ("jwks_served", logging.DEBUG),
+    events.KeySetRefused: ("key_set_refused", logging.ERROR),
+    events.PublicHttpEnded: ("public_http_ended", logging.ERROR),
     events.DatabaseStateChanged: ("database_state_changed", _database_level),
     events.ConnectionDiscarded: ("connection_discarded", logging.INFO),
     events.Lifecycle: ("lifecycle", logging.INFO),

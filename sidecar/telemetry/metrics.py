@@ -32,7 +32,13 @@ from sidecar.core.keyring import Step
 from sidecar.core.revocations import Revocations
 from sidecar.core.rotation_settings import RotationSettings
 from sidecar.core.signer import Signer
-from sidecar.telemetry.gauges import KeyGauges, PoolCounts, PoolGauges, RevocationGauges
+from sidecar.telemetry.gauges import (
+    KeyGauges,
+    ListenerGauges,
+    PoolCounts,
+    PoolGauges,
+    RevocationGauges,
+)
 from sidecar.telemetry.key_store_gauges import KeyStoreGauges
 
 M = TypeVar("M", Counter, Gauge, Histogram)
@@ -79,7 +85,14 @@ class Metrics:
         self._key_store = KeyStoreGauges()
         self._pool = PoolGauges()
         self._revocations = RevocationGauges()
-        for collector in (self._keys, self._key_store, self._pool, self._revocations):
+        self._jwks_listener = ListenerGauges()
+        for collector in (
+            self._keys,
+            self._key_store,
+            self._pool,
+            self._revocations,
+            self._jwks_listener,
+        ):
             self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -100,6 +113,8 @@ class Metrics:
             events.KeyActivatedUnseen: lambda event: self._unseen.inc(),
             events.ClockSkewed: lambda event: self._skewed.set(event.skewed),
             events.JwksServed: self._jwks_served,
+            events.KeySetRefused: lambda event: self._sets_refused.inc(),
+            events.PublicHttpEnded: lambda event: self._jwks_restarts.inc(),
             events.DatabaseStateChanged: lambda event: self._db_up.set(event.reachable),
             events.ConnectionDiscarded: lambda event: self._discarded.of(event.cause).inc(),
             events.SafetyWeakened: lambda event: self._weakened.of(event.setting).set(1),
@@ -128,6 +143,10 @@ class Metrics:
     def watch_key_store(self, follower: Follower, settings: RotationSettings) -> None:
         """Reads what this follower knows of its store at every scrape."""
         self._key_store.watch(follower, settings)
+
+    def watch_jwks_listener(self, lag: Callable[[], float]) -> None:
+        """Reads at every scrape how late the thread is that serves the key set."""
+        self._jwks_listener.watch(lag)
 
     def watch_pool(self, read: PoolCounts) -> None:
         """Reads these counts of the connection pool at every scrape."""
@@ -219,6 +238,13 @@ class Metrics:
         )
         self._jwks_last = self._gauge(
             "usher_jwks_last_fetch_timestamp_seconds", "When the JWKS was last fetched with success.", "agent"
+        )
+        self._jwks_restarts = self._plain_counter(
+            "usher_jwks_restarts_total", "Times that the process of the JWKS listener had to be replaced."
+        )
+        self._sets_refused = self._plain_counter(
+            "usher_jwks_sets_refused_total",
+            "Key sets that were not published, because they were older than the one served, or empty.",
         )
         self._weakened = self._gauge(
             "usher_safety_weakened", "Settings in force that weaken safety: 1 each.", "setting"
@@ -328,7 +354,7 @@ class Metrics:
         self._tls_expiry.set(event.expires_at)
 
     def _jwks_served(self, event: events.JwksServed) -> None:
-        self._jwks.of(str(event.status), event.agent).inc()
+        self._jwks.of(str(event.status), event.agent).inc(event.count)
         if event.status in (200, 304):
             self._jwks_last.of(event.agent).set(self._clock.now())
 

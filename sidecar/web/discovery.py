@@ -23,6 +23,8 @@ from sidecar.web.etags import has_match
 JWKS_PATH: Final = "/.well-known/jwks.json"
 METADATA_PATH: Final = "/.well-known/openid-configuration"
 
+NEON_PROXY: Final = "neon-proxy"
+
 _CLAIMS: Final = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti")
 
 
@@ -63,19 +65,14 @@ class Discovery:
             self._made_from = published
         path = request.path
         document = self._documents.get(path)
-        if document is None:
-            return refusal(404)
-        response = _respond(request, document)
-        if path == JWKS_PATH:
+        response = refusal(404) if document is None else _respond(request, document)
+        agent = agent_class(request.headers.get("User-Agent", ""), self._verifiers)
+        # Neon's proxy wants nothing but keys: a path of its that is not here is a wrong URL in its settings.
+        if path == JWKS_PATH or (document is None and agent == NEON_PROXY):
             # An answer to HEAD has no keys in it.
             has = response.status == 304 or (response.status == 200 and request.method == "GET")
-            self._observer(
-                JwksServed(
-                    status=response.status,
-                    agent=agent_class(request.headers.get("User-Agent", ""), self._verifiers),
-                    version=published.version if has else 0,
-                )
-            )
+            version = published.version if has else 0
+            self._observer(JwksServed(status=response.status, agent=agent, version=version))
         return response
 
 
@@ -84,8 +81,8 @@ def agent_class(user_agent: str, verifiers: Collection[str] = ()) -> str:
     product = re.split(r"[/ ]", user_agent, maxsplit=1)[0].lower()
     if product in verifiers:
         return product
-    if user_agent.startswith("neon-proxy"):
-        return "neon-proxy"
+    if user_agent.startswith(NEON_PROXY):
+        return NEON_PROXY
     return "browser" if user_agent.startswith("Mozilla/") else "other"
 
 

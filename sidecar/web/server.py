@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import ipaddress
+import os
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
@@ -23,10 +28,37 @@ MAX_LINE_BYTES: Final = 8190
 """For the request line and for each header field."""
 MAX_HEADERS: Final = 64
 MAX_CONNECTIONS: Final = 512
-"""Past it the connection whose last request is longest ago is closed: a crowd of idle clients keeps no new
-one out, and cuts off none that is in use."""
+"""Past it, of the source that has most connections, the one whose last request is longest ago is closed: a
+crowd of idle clients keeps no new one out, and cuts off none that is in use or comes from elsewhere."""
+BACKLOG: Final = 128
+"""Connections that wait to be taken up."""
 _LINGER_SECONDS: Final = 2.0
 """For reading what is left of a body that nobody asked for, so that the client can read the refusal."""
+
+
+async def bind(setting: str, address: str) -> tuple[socket.socket, ...]:
+    """Sockets bound to an address, one for each that its host name stands for; none listens yet.
+
+    Raises SettingsError, which names the setting, when the address cannot be had.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        server = await asyncio.get_running_loop().create_server(
+            asyncio.Protocol, host.strip("[]"), int(port), start_serving=False
+        )
+    except (OSError, UnicodeError):
+        raise SettingsError(
+            f"{setting}: cannot listen on {address}; is the address taken by another process, or not this "
+            f"machine's? Choose another with --{setting.replace('_', '-')}"
+        ) from None
+    bound = tuple(socket.socket(fileno=os.dup(each.fileno())) for each in server.sockets)
+    server.close()
+    return bound
+
+
+def address_of(address: str, bound: Sequence[socket.socket]) -> str:
+    """The address with the port that port 0 became."""
+    return f"{address.rpartition(':')[0]}:{bound[0].getsockname()[1]}"
 
 
 class HttpListener:
@@ -48,38 +80,60 @@ class HttpListener:
         self._request_seconds = request_seconds
         self._max_connections = max_connections
         self._server: _Server | None = None
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self.address = address
         """host:port where it listens, with the port that port 0 became."""
 
-    async def start(self) -> str:
-        """Listens, and returns the address. Raises SettingsError when it cannot be had."""
-        host, _, port = self.address.rpartition(":")
-        server = _Server(self._handler, self._observer, self._request_seconds, self._max_connections)
-        try:
-            self._listening = await asyncio.get_running_loop().create_server(
-                server, host.strip("[]"), int(port), backlog=128
-            )
-        except (OSError, UnicodeError):
-            raise SettingsError(
-                f"{self._setting}: cannot listen on {self.address}; is the address taken by another process, "
-                f"or not this machine's? Choose another with --{self._setting.replace('_', '-')}"
-            ) from None
-        self._server = server
-        self.address = f"{host}:{self._listening.sockets[0].getsockname()[1]}"
+    async def start(self, sockets: Sequence[socket.socket] = ()) -> str:
+        """Listens, on sockets that are bound already if there are any, and returns the address.
+
+        Raises SettingsError when it cannot be had.
+        """
+        sockets = sockets or await bind(self._setting, self.address)
+        self._server = _Server(self._handler, self._observer, self._request_seconds, self._max_connections)
+        loop = asyncio.get_running_loop()
+        self._listening = [
+            await loop.create_server(self._server, sock=each, backlog=BACKLOG) for each in sockets
+        ]
+        self.address = address_of(self.address, sockets)
         return self.address
 
     async def stop(self, grace: float) -> None:
         """Listens no more, lets requests in flight end for `grace` seconds, then closes every connection."""
-        if self._listening is None or self._server is None:
+        if self._server is None:
             return
-        self._listening.close()
+        for listening in self._listening:
+            listening.close()
         await asyncio.sleep(0)  # what was accepted in this turn of the loop gets to its handler
         self._server.pre_shutdown()
         # aiohttp waits twice that long at most, and for ever at 0.
         await self._server.shutdown(max(grace / 2, 0.001))
         self._server.abort_all()
-        self._listening = self._server = None
+        self._listening, self._server = [], None
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    """The other end of a connection."""
+
+    transport: asyncio.Transport
+    source: str
+
+
+def source(peer: Any) -> str:
+    """Who counts as one: an IPv4 address, or the /64 that an IPv6 host may have for itself (RFC 6177).
+
+    `peer` is a peer name of the socket module; "" for one that is no address.
+    """
+    try:
+        address = ipaddress.ip_address(peer[0].partition("%")[0])
+    except (ValueError, TypeError, IndexError, AttributeError):
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+        address = address.ipv4_mapped
+    return str(address)
 
 
 class _Server(web.Server):
@@ -93,7 +147,7 @@ class _Server(web.Server):
         self._observer = observer
         self._request_seconds = request_seconds
         self._max_connections = max_connections
-        self._transports: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._transports: dict[web.RequestHandler, _Peer] = {}
         """By the time of the last request, or of connecting: longest ago first."""
         self._handling: set[web.RequestHandler] = set()
 
@@ -102,11 +156,9 @@ class _Server(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        self._transports[handler] = transport
+        self._transports[handler] = _Peer(transport, source(transport.get_extra_info("peername")))
         if len(self._transports) > self._max_connections:
-            # The new one at least is not being handled.
-            idlest = next(known for known in self._transports if known not in self._handling)
-            self._transports.pop(idlest).abort()
+            self._transports.pop(self._most_dispensable()).transport.abort()
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         self._transports.pop(handler, None)
@@ -114,15 +166,22 @@ class _Server(web.Server):
 
     def abort_all(self) -> None:
         """Drops every connection that is still open, with what it has not read yet."""
-        for transport in list(self._transports.values()):
-            transport.abort()
+        for peer in list(self._transports.values()):
+            peer.transport.abort()
+
+    def _most_dispensable(self) -> web.RequestHandler:
+        """None whose request is being handled: the new one at least is not."""
+        idle = [known for known in self._transports if known not in self._handling]
+        counts = Counter(self._transports[known].source for known in idle)
+        most = max(counts.values())
+        return next(known for known in idle if counts[self._transports[known].source] == most)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         if isinstance(connection, _Connection):
             connection.request_arrived()
-        if transport := self._transports.pop(connection, None):
-            self._transports[connection] = transport
+        if peer := self._transports.pop(connection, None):
+            self._transports[connection] = peer
         self._handling.add(connection)
         try:
             return await self._handler(request)

@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,3 +126,26 @@ def serving(
         ending.set()
         thread.join(START_SECONDS)
     assert failures == []
+
+
+@contextlib.contextmanager
+def publishing(body: bytes, status: int = 200) -> Iterator[str]:
+    """A plain HTTP server that answers everything alike; gives the URL of its JWKS."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/.well-known/jwks.json"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Done, Sidecar, Usher
+from tests.cli.conftest import Done, Sidecar, Usher, publishing
 
 
 def issue(usher: Usher, sidecar: Sidecar, *options: str) -> Done:
@@ -33,29 +28,6 @@ def issued(usher: Usher, sidecar: Sidecar, *options: str) -> str:
     done = issue(usher, sidecar, *options)
     assert (done.code, done.err) == (0, "")
     return done.out.strip()
-
-
-@contextlib.contextmanager
-def publishing(body: bytes, status: int = 200) -> Iterator[str]:
-    """A plain HTTP server that answers everything alike; gives the URL of its JWKS."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/.well-known/jwks.json"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_issue_prints_the_token_alone(usher: Usher, sidecar: Sidecar) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.core.errors import UsherError
-from sidecar.core.events import KeyStoreOlder, KeyStoreStateChanged
+from sidecar.core.events import ClockSkewed, KeyStoreOlder, KeyStoreStateChanged
 from sidecar.core.following import LONGEST_BEAT_SECONDS, Follower
 from sidecar.core.key_store import Outcome
 from sidecar.core.keyring import KeyRing
@@ -80,7 +80,12 @@ async def test_the_time_is_the_stores(store: MemoryKeyStore, nature: Nature) -> 
 async def test_a_ring_is_served_before_the_store_is_told(store: MemoryKeyStore, nature: Nature) -> None:
     one = await started(store, nature)
     order: list[str] = []
-    one.follower.adopt_with(lambda ring: order.append(f"serves {ring.version}"))
+
+    def adopt(ring: KeyRing) -> bool:
+        order.append(f"serves {ring.version}")
+        return True
+
+    one.follower.adopt_with(adopt)
     record = one.line.record
 
     async def recorded(beat, fetches=()):  # type: ignore[no-untyped-def]
@@ -155,6 +160,51 @@ async def test_it_never_goes_back_to_an_older_ring(store: MemoryKeyStore, nature
     await one.beat()
     assert (await lost.load()).ring.version > version
     assert [key.key.kid for key in (await lost.load()).ring.keys] == one.kids == kids
+
+
+async def test_another_ring_of_the_same_version_is_served_under_the_next(
+    store: MemoryKeyStore, nature: Nature
+) -> None:
+    """A store that lost what it had, and was gone on with by somebody else."""
+    one = await started(store, nature)
+    kids, version = one.kids, one.follower.ring.version
+    other = begun(nature.seconds)
+    went_on = MemoryKeyStore(nature.clock(), replace(other, version=version), shared=True)
+    one.line._store = went_on
+    await one.follower.sync()
+    assert one.follower.diverged
+    assert one.kids == kids, "nobody can tell which is newer"
+    assert [replica.version for replica in (await went_on.load()).replicas] == [version - 1]
+    await one.beat()
+    assert not one.follower.diverged
+    assert (await went_on.load()).ring.version > version
+    assert one.kids == [key.key.kid for key in (await went_on.load()).ring.keys] != kids
+
+
+async def test_a_ring_that_is_not_put_in_force_is_not_told(store: MemoryKeyStore, nature: Nature) -> None:
+    one = await started(store, nature)
+    version = one.follower.ring.version
+    one.follower.adopt_with(lambda ring: ring.version <= version)
+    await store.swap(version, one.follower.ring)
+    await one.follower.sync()
+    assert one.follower.ring.version == version
+    assert [replica.version for replica in (await store.load()).replicas] == [version]
+
+
+async def test_a_clock_that_is_wrong_is_reported_once_and_when_it_is_over(
+    store: MemoryKeyStore, nature: Nature
+) -> None:
+    one = await started(store, nature)
+    assert one.seen.of(ClockSkewed) == []
+    for offset in (30, 30, 4, 2, -80, 0):
+        one.watch.offset = float(offset)
+        await one.follower.sync()
+    assert [(event.skew, event.skewed, event.signs) for event in one.seen.of(ClockSkewed)] == [
+        (30, True, True),
+        (2, False, True),
+        (-80, True, False),
+        (0, False, True),
+    ]
 
 
 async def test_fetches_are_told_and_known_at_once(store: MemoryKeyStore, nature: Nature) -> None:

@@ -202,3 +202,27 @@ async def test_claims_that_are_signed_anew_keep_the_key_for_as_long_as_they_hold
     await clock.advance(200)
     signer.sign_payload(payload)
     assert signer.last_use == payload["exp"]
+
+
+def test_a_ring_is_published_before_it_signs_and_who_asked_is_told(signer: Signer, clock: FakeClock) -> None:
+    before = signer.ring
+    seen: list[tuple[KeyRing, int]] = []
+    signer.on_publish(lambda: seen.append((signer.ring, signer.published.version)))
+    version = signer.published.version
+    ring, _ = keyring.rotate(before, clock.now(), signer.last_use, SETTINGS, force=True)
+    assert signer.replace_ring(ring)
+    assert seen == [(before, version + 1)]
+    assert signer.ring is ring
+
+
+def test_every_step_publishes_a_newer_version_a_revocation_too(signer: Signer, clock: FakeClock) -> None:
+    versions = [signer.published.version]
+    ring, _ = keyring.rotate(signer.ring, clock.now(), signer.last_use, SETTINGS, force=True)
+    signer.replace_ring(ring)
+    versions.append(signer.published.version)
+    kid = ring.keys[0].key.kid
+    ring, _ = keyring.revoke(ring, kid, clock.now(), signer.last_use)
+    signer.replace_ring(ring)
+    versions.append(signer.published.version)
+    assert versions == sorted(set(versions))
+    assert kid.encode() not in signer.published.body

@@ -27,8 +27,9 @@ from sidecar.postgres.neon_http.watch import Watch
 from sidecar.web.sql_client import SqlClient
 from tests.fakes import START
 from tests.neon.local_proxy import STAND_IN, Identity, LocalProxy, Login, TableIdentity
-from tests.neon.plain_verifier import PlainVerifier
+from tests.neon.origin import Origin, Reply
 from tests.neon.sql_endpoint import SqlEndpoint, serving
+from tests.neon.verifier import Rule, Verifier, one_rule
 from tests.postgres.scoped import MORE_TABLES, Watcher
 from tests.servers import VERSIONS, Servers
 from tests.session_jwt import extension
@@ -130,8 +131,10 @@ async def standing(
     identity = identity or TableIdentity(dsn)
     login = Login(host=url.hostname or "", port=url.port or 5432, password=PASSWORD)
     proxy = LocalProxy(login, identity, sessions)
-    jwks = {"keys": [dict(key.key.jwk) for key in signer.ring.keys]}
-    endpoint = SqlEndpoint(PlainVerifier(jwks, ROLES, clock, audience), proxy)
+    origin = Origin(clock, lambda url: Reply(body=signer.published.body))
+    rule = Rule(jwks_url=f"{ISSUER}/.well-known/jwks.json", role_names=ROLES, audience=audience)
+    verifier = Verifier(origin, one_rule(rule), clock)
+    endpoint = SqlEndpoint(verifier, proxy)
     target = Target.parse(f"postgresql://authenticated@{HOST}{url.path}")
     chosen = NeonSettings(target=target, acquire_timeout=20.0, audience=neon_audience, **settings)
     chosen.validate()
@@ -166,6 +169,7 @@ async def standing(
             await asyncio.gather(running, return_exceptions=True)
             await watch.close(5.0)
             await client.close()
+            await verifier.close()
             await proxy.close()
             await identity.close()
 

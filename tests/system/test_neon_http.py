@@ -3,46 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from sidecar.core.clock import SystemClock
 from tests.neon import standing as neon
+from tests.neon.fetching import over_http
 from tests.neon.local_proxy import LocalProxy, Login, TableIdentity
-from tests.neon.plain_verifier import PlainVerifier
 from tests.neon.sql_endpoint import SqlEndpoint, serving
+from tests.neon.verifier import Rule, Verifier
 from tests.processes import Process, get, running, usher
 from tests.servers import Servers
 
 
-class FetchingVerifier:
-    """Fetches the key set once, when it is first asked."""
+class Trusting:
+    """The control plane of a project that trusts one key set, once it is told where that is."""
 
     def __init__(self) -> None:
         self.jwks_url = ""
-        self._verifier: PlainVerifier | None = None
 
-    async def verify(self, token: str, endpoint: str, role: str) -> Mapping[str, Any]:
-        """See sql_endpoint.Verifier."""
-        if self._verifier is None:
-            document = await asyncio.to_thread(self._fetch)
-            self._verifier = PlainVerifier(document, neon.ROLES, SystemClock())
-        return await self._verifier.verify(token, endpoint, role)
-
-    def _fetch(self) -> Any:
-        with urllib.request.urlopen(self.jwks_url, timeout=10) as answer:
-            return json.load(answer)
+    async def __call__(self, endpoint: str) -> tuple[Rule, ...]:
+        if not self.jwks_url:
+            raise LookupError("not registered yet")
+        return (Rule(jwks_url=self.jwks_url, role_names=neon.ROLES),)
 
 
 @contextmanager
-def double(dsn: str, verifier: FetchingVerifier) -> Iterator[str]:
+def double(dsn: str, trusting: Trusting) -> Iterator[str]:
     """The URL of the double, which runs in a thread of its own."""
     url: list[str] = []
     ready = threading.Event()
@@ -54,10 +45,12 @@ def double(dsn: str, verifier: FetchingVerifier) -> Iterator[str]:
         identity = TableIdentity(dsn)
         login = Login(host=server.hostname or "", port=server.port or 5432, password=neon.PASSWORD)
         proxy = LocalProxy(login, identity)
+        verifier = Verifier(over_http, trusting, SystemClock())
         async with serving(SqlEndpoint(verifier, proxy)) as address:
             url.append(address)
             ready.set()
             await stop.wait()
+        await verifier.close()
         await proxy.close()
         await identity.close()
 
@@ -74,10 +67,10 @@ def double(dsn: str, verifier: FetchingVerifier) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def sidecar(postgres_servers: Servers) -> Iterator[Process]:
-    verifier = FetchingVerifier()
+    trusting = Trusting()
     with neon.database(postgres_servers) as dsn:
         asyncio.run(neon.set_up(dsn))
-        with double(dsn, verifier) as url:
+        with double(dsn, trusting) as url:
             settings = {
                 "database_backend": "neon-http",
                 "database_url": f"postgresql://authenticated@{neon.HOST}/{dsn.rpartition('/')[2]}",
@@ -86,7 +79,7 @@ def sidecar(postgres_servers: Servers) -> Iterator[Process]:
             }
             with running("serve", **settings) as process:
                 process.wait_for("started")
-                verifier.jwks_url = process.jwks_url
+                trusting.jwks_url = process.jwks_url
                 yield process.wait_for("ready")
 
 

@@ -9,7 +9,7 @@ from sidecar.core.keys import Algorithm, generate
 from sidecar.core.revocation_memory import MemoryRevocations
 from sidecar.core.revocations import Revocations, RevocationSettings
 from sidecar.core.signer import Signer
-from sidecar.telemetry.gauges import KeyGauges, PoolGauges, RevocationGauges
+from sidecar.telemetry.gauges import KeyGauges, ListenerGauges, PoolGauges, RevocationGauges
 from tests.fakes import START, FakeClock, Recorder
 
 SETTINGS = RotationSettings(period=86_400, lead_time=3900)
@@ -19,7 +19,7 @@ def key() -> keyring.SigningKey:
     return generate(Algorithm.ES256, 0)
 
 
-def read(gauges: KeyGauges | PoolGauges | RevocationGauges) -> dict[str, float]:
+def read(gauges: KeyGauges | ListenerGauges | PoolGauges | RevocationGauges) -> dict[str, float]:
     """Every sample, named by metric and label values."""
     return {
         " ".join([sample.name, *sample.labels.values()]): sample.value
@@ -47,6 +47,7 @@ async def test_the_first_ring_and_its_ages() -> None:
         "usher_key_age_seconds active": 1000,
         "usher_next_rotation_seconds": 86_400 - 1000,
         "usher_jwks_bytes": len(signer.published.body),
+        "usher_jwks_limit_bytes": 65_536,
     }
 
 
@@ -116,7 +117,18 @@ async def test_the_deny_list() -> None:
     assert read(gauges)["usher_revocations sub"] == 0, "what is over is not counted"
 
 
+def test_the_lag_of_the_listener_is_read_each_time() -> None:
+    gauges = ListenerGauges()
+    lags = [0.5, 0.0]
+    gauges.watch(lambda: lags.pop(0))
+    assert [read(gauges), read(gauges)] == [
+        {"usher_jwks_lag_seconds": 0.5},
+        {"usher_jwks_lag_seconds": 0.0},
+    ]
+
+
 def test_names_are_known_before_there_is_anything_to_read() -> None:
-    for gauges, count in ((KeyGauges(FakeClock()), 4), (PoolGauges(), 2), (RevocationGauges(), 3)):
+    every = ((KeyGauges(FakeClock()), 5), (ListenerGauges(), 1), (PoolGauges(), 2), (RevocationGauges(), 3))
+    for gauges, count in every:
         assert read(gauges) == {}
         assert len(list(gauges.collect())) == count

@@ -145,9 +145,9 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         {"event": "rpc_fault", "method": "a/b", "request_id": "request-1", "error": "ValueError", "at": ""},
     ),
     (
-        events.JwksServed(status=200, agent="neon-proxy"),
+        events.JwksServed(status=200, agent="neon-proxy", version=5, count=2),
         "debug",
-        {"event": "jwks_served", "status": 200, "agent": "neon-proxy"},
+        {"event": "jwks_served", "status": 200, "agent": "neon-proxy", "version": 5, "count": 2},
     ),
     (
         events.KeyStoreStateChanged(kind="postgres", reachable=False, detail="does not answer"),
@@ -185,6 +185,12 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         "warning",
         {"event": "clock_skewed", "skew": 30.5, "skewed": True, "signs": True},
     ),
+    (
+        events.KeySetRefused(version=4, served=5, empty=False),
+        "error",
+        {"event": "key_set_refused", "version": 4, "served": 5, "empty": False},
+    ),
+    (events.PublicHttpEnded(code=-9), "error", {"event": "public_http_ended", "code": -9}),
     (
         events.DatabaseStateChanged(reachable=False, detail="does not answer"),
         "warning",

@@ -69,6 +69,7 @@ def busy_metrics() -> Metrics:
         MemoryRevocations(clock), RevocationSettings(least=3720), clock, metrics.observe
     )
     metrics.watch_revocations(revocations)
+    metrics.watch_jwks_listener(lambda: 0.002)
     seen: list[events.Event] = [
         finished(),
         finished(code="PERMISSION_DENIED", reason="ROW_LEVEL_SECURITY", blame="caller"),
@@ -85,6 +86,8 @@ def busy_metrics() -> Metrics:
         events.KeyActivatedUnseen(kid="kid-1", verifiers="neon-proxy"),
         events.ClockSkewed(skew=30.5, skewed=True, signs=True),
         events.JwksServed(status=200, agent="neon-proxy"),
+        events.KeySetRefused(version=4, served=5, empty=False),
+        events.PublicHttpEnded(code=-9),
         events.DatabaseStateChanged(reachable=True, detail="the database is ready"),
         events.ConnectionDiscarded(cause="TimeoutError"),
         events.Lifecycle(phase="ready"),

@@ -71,10 +71,11 @@ class RawClient:
 
 
 @contextlib.asynccontextmanager
-async def connected(address: str) -> AsyncIterator[RawClient]:
-    """A connection to host:port for the time of the block."""
+async def connected(address: str, *, source: str | None = None) -> AsyncIterator[RawClient]:
+    """A connection to host:port for the time of the block, from an address of this machine."""
     host, _, port = address.rpartition(":")
-    client = RawClient(*await asyncio.open_connection(host.strip("[]"), int(port)))
+    local = (source, 0) if source else None
+    client = RawClient(*await asyncio.open_connection(host.strip("[]"), int(port), local_addr=local))
     try:
         yield client
     finally:

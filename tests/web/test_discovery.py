@@ -226,6 +226,13 @@ async def test_every_request_for_the_keys_is_an_event(client: RawClient, recorde
     ]
 
 
+async def test_what_neons_proxy_asks_for_in_vain_is_seen(client: RawClient, recorder: Recorder) -> None:
+    for agent in ("neon-proxy", "curl/8"):
+        for target in (f"{JWKS_PATH}/", METADATA_PATH):
+            await client.ask("GET", target, User_Agent=agent)
+    assert recorder.events == [JwksServed(status=404, agent="neon-proxy")]
+
+
 def test_agents_come_in_three_classes_and_named_verifiers() -> None:
     texts = {"neon-proxy/1.0": "neon-proxy", "Mozilla/5.0": "browser", "": "other", "a neon-proxy": "other"}
     assert {text: agent_class(text) for text in texts} == texts

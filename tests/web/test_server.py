@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from sidecar.core.errors import SettingsError
 from sidecar.web.answers import json_answer
-from sidecar.web.server import MAX_HEADERS, MAX_LINE_BYTES, HttpListener
+from sidecar.web.server import MAX_HEADERS, MAX_LINE_BYTES, HttpListener, source
 from tests.fakes import Recorder
 from tests.web.raw_client import RawClient, connected, listening
 
@@ -168,6 +169,45 @@ async def test_a_crowd_of_idle_clients_cuts_off_no_connection_in_use() -> None:
             idle = await crowd.enter_async_context(connected(address))
             assert (await idle.ask("GET", "/")).status == 200
             assert (await verifier.ask("GET", "/")).status == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is not this machine's")
+async def test_a_crowd_from_one_source_cuts_off_nobody_elsewhere() -> None:
+    """127.0.0.2 and 127.0.0.1 are two machines to the listener."""
+    async with (
+        listening(hello, max_connections=4) as address,
+        connected(address, source="127.0.0.2") as verifier,
+        connected(address, source="127.0.0.3") as waiting,
+        contextlib.AsyncExitStack() as crowd,
+    ):
+        assert (await verifier.ask("GET", "/")).status == 200
+        # Each is newer than the verifier's, and has asked later.
+        idle = [await crowd.enter_async_context(connected(address)) for _ in range(2)]
+        for client in idle:
+            assert (await client.ask("GET", "/")).status == 200
+        for _ in range(8):
+            late = await crowd.enter_async_context(connected(address))
+            assert (await late.ask("GET", "/")).status == 200
+        assert await idle[0].rest() == await idle[1].rest() == b""
+        for client in (verifier, waiting):
+            assert (await client.ask("GET", "/")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        (("192.0.2.1", 443), "192.0.2.1"),
+        (("2001:db8:1:2:3:4:5:6", 443, 0, 0), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2::9", 443, 0, 0), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 443, 0, 2), "fe80::/64"),
+        (("::ffff:192.0.2.1", 443, 0, 0), "192.0.2.1"),
+        (("nonsense", 1), ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_who_counts_as_one_source(peer: object, expected: str) -> None:
+    assert source(peer) == expected
 
 
 async def test_a_request_that_is_being_handled_is_never_cut_off() -> None:
