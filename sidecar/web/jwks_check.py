@@ -11,7 +11,7 @@ import email.utils
 import ipaddress
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -111,13 +111,18 @@ async def _address(place: Place) -> Diagnosis:
         found = await jwks_probe.addresses(place)
     except (OSError, UnicodeError):
         return failed(ADDRESS, f"the name {place.host} is not known", "make a DNS entry for it")
-    if not any(ipaddress.ip_address(address.partition("%")[0]).is_global for address in found):
+    return where_it_leads(place.host, found)
+
+
+def where_it_leads(host: str, addresses: Sequence[str]) -> Diagnosis:
+    """Judges the addresses of a host."""
+    if not any(ipaddress.ip_address(address.partition("%")[0]).is_global for address in addresses):
         return warning(
             ADDRESS,
-            f"here {place.host} leads to private addresses alone, and Neon asks from the internet",
+            f"here {host} leads to private addresses alone, and Neon asks from the internet",
             "look it up from outside, and run `usher doctor` there",
         )
-    return ok(ADDRESS, f"{place.host} leads to public addresses ({len(found)})")
+    return ok(ADDRESS, f"{host} leads to public addresses ({len(addresses)})")
 
 
 async def _certificate(place: Place, clock: Clock, for_neon: bool) -> Diagnosis:

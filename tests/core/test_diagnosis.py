@@ -10,8 +10,16 @@ from sidecar.core.diagnosis import Verdict
 
 @pytest.mark.parametrize(
     ("ahead", "verdict"),
-    [(0.0, "ok"), (5.0, "ok"), (5.1, "warning"), (-5.1, "warning"), (30.0, "warning"), (30.1, "failed"), (-31, "failed")],
-)  # fmt: skip
+    [
+        (0.0, "ok"),
+        (5.0, "ok"),
+        (5.1, "warning"),
+        (-5.1, "warning"),
+        (30.0, "warning"),
+        (30.1, "failed"),
+        (-31, "failed"),
+    ],
+)
 def test_clocks_are_judged_by_the_leeway_of_verifiers(ahead: float, verdict: str) -> None:
     found = diagnosis.clock("c", ahead, "the database's")
     assert found.verdict is Verdict(verdict)
