@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import json
 import os
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -100,7 +101,9 @@ def _asked(chosen: argparse.Namespace, config: Config, wrong: Sequence[str]) -> 
         raise SettingsError("--jwks-url: give an https:// URL")
     if chosen.ca_file is not None:
         try:
-            chosen.ca_file.read_bytes()
+            ssl.create_default_context(cafile=chosen.ca_file)
+        except ssl.SSLError:
+            raise SettingsError(f"--ca-file: {chosen.ca_file} holds no certificate in PEM") from None
         except OSError as error:
             raise SettingsError(f"--ca-file: {chosen.ca_file} cannot be read ({error.strerror})") from None
     return Asked(
