@@ -111,12 +111,13 @@ async def diagnose(asked: Asked, sidecar: Sidecar, clock: Clock) -> list[Diagnos
 
 
 async def guarded(names: Sequence[str], look: Callable[[], Awaitable[list[Diagnosis]]]) -> list[Diagnosis]:
-    """What a group found. One that breaks says so under its first name, by the kind of the error alone."""
+    """What a group found. One that breaks says so under each of its names, by the kind of the error alone."""
     try:
         return await look()
     except Exception as error:
         # Its own text may hold an address, a name or a value.
-        return [failed(names[0], f"the check itself broke ({type(error).__name__})", "please report it")]
+        why = f"the check itself broke ({type(error).__name__})"
+        return [failed(name, why, "please report it") for name in names]
 
 
 @dataclass(slots=True)

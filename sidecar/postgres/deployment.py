@@ -143,6 +143,8 @@ async def _guarded(check: str, asked: Any) -> list[Diagnosis]:
         found: list[Diagnosis] = await asked
     except OutdatedError as error:
         return [warning(check, str(error), "look again")]
+    except UsherError as error:
+        return [trouble(check, error.message)]
     except DRIVER_ERRORS as error:
         return [failed(check, f"it could not be asked: {connection_trouble(error)}")]
     return found
