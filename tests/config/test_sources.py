@@ -31,3 +31,7 @@ def test_a_file_that_cannot_be_read_leaves_the_other_sources() -> None:
     file = Path("/nonexistent/usher.toml")
     config, wrong = collect({"USHER_TOKEN_TTL": "1m"}, {}, file)
     assert (config.token_ttl, wrong) == (60, [f"{file}: cannot be read (No such file or directory)"])
+
+
+def test_what_is_wrong_is_not_told_twice_by_the_default_in_its_place() -> None:
+    assert len(collect({}, {"token_ttl": "2h", "max_token_ttl": "x"}, None)[1]) == 1

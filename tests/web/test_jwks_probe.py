@@ -59,6 +59,24 @@ async def test_no_more_is_read_than_neon_reads() -> None:
             assert ((await jwks_probe.ask(place, CLOCK)).body is not None) is whole
 
 
+async def test_an_answer_without_end_is_left() -> None:
+    left = asyncio.Event()
+
+    async def endless(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b"x" * 16 * 1024)
+        finally:
+            left.set()
+
+    async with plain(endless) as place:
+        answer = await jwks_probe.ask(place, CLOCK)
+        assert (answer.status, answer.body) == (200, None)
+        await left.wait()
+
+
 async def test_nothing_is_decompressed() -> None:
     handler, _ = answering(b"as it is", headers={"Content-Encoding": "gzip"})
     async with plain(handler) as place:
