@@ -20,6 +20,7 @@ from usher.v1 import (
 )
 
 from sidecar import __version__
+from sidecar.app import doctor
 from sidecar.cli.main import parser
 from sidecar.config import DECLARED, Config
 from sidecar.core.errors import Reason
@@ -127,6 +128,11 @@ def test_every_finding_of_the_database_check_is_documented_with_its_severity() -
     text = (ROOT / "docs/database-check.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.MULTILINE))
     assert rows == {check.name: check.severity.value for check in checks()}
+
+
+def test_every_check_of_the_doctor_is_documented_in_its_order() -> None:
+    text = (ROOT / "docs/doctor.md").read_text()
+    assert tuple(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == doctor.CHECKS
 
 
 def test_every_command_is_documented() -> None:

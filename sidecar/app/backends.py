@@ -70,7 +70,7 @@ def _postgres(config: Config, clock: Clock, observer: Observer) -> BackendParts:
         DatabaseCheck(settings, key),
         clock,
         observer,
-        _opening(config),
+        opening(config),
     )
 
     def connections() -> tuple[int, int, int]:
@@ -103,7 +103,7 @@ def _postgres(config: Config, clock: Clock, observer: Observer) -> BackendParts:
     )
 
 
-def _opening(config: Config) -> Callable[[Connect], Connect]:
+def opening(config: Config) -> Callable[[Connect], Connect]:
     """Opens each session with a key for pg_session_jwt, unless none is wanted or none could arrive."""
     if config.claim_settings.identity is Identity.SIGNED_CLAIMS or not config.pool_settings.own_sessions:
         return lambda connect: connect

@@ -9,16 +9,14 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sidecar.cli import remote
 from sidecar.cli.remote import Failed
 from sidecar.config import Config
 from sidecar.core.errors import SettingsError
+from sidecar.core.key_set_check import PRIVATE_MEMBERS
 from sidecar.core.publication import MAX_JWKS_BYTES
-
-_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-"""Members of private and symmetric keys (RFC 7518 section 6)."""
 
 
 def add_to(verbs: Any) -> None:
@@ -55,7 +53,7 @@ def _checked(document: bytes, url: str) -> int:
     try:
         text = document.decode("ascii")
         keys = json.loads(text)["keys"]
-        private = any(not _PRIVATE.isdisjoint(key) for key in keys)
+        private = any(not PRIVATE_MEMBERS.isdisjoint(key) for key in keys)
         named = all(isinstance(key["kid"], str) for key in keys)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Failed(f"{url} holds no JSON Web Key Set; nothing is written") from None

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 
 from sidecar import __version__
-from sidecar.cli import database, health, jwks, keys, policy, query, serve, settings, token
+from sidecar.cli import database, doctor, health, jwks, keys, policy, query, serve, settings, token
 from sidecar.cli.remote import Failed, describe
 from sidecar.config import suggestion
 from sidecar.core.errors import SettingsError, UsherError
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"usher {__version__}")
     verbs = root.add_subparsers(dest="verb", metavar="COMMAND", required=True)
-    for module in (serve, database, token, query, keys, jwks, policy, health, settings):
+    for module in (serve, database, doctor, token, query, keys, jwks, policy, health, settings):
         module.add_to(verbs)
     return root
 

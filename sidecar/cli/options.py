@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sidecar.config import DECLARED, Config, load
+from sidecar.config import DECLARED, Config, collect, load
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +32,17 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def loaded(chosen: argparse.Namespace, **defaults: Any) -> Config:
     """The settings from all sources. Raises SettingsError."""
+    file, given = _sources(chosen)
+    return load(os.environ, given, file, **defaults)
+
+
+def collected(chosen: argparse.Namespace) -> tuple[Config, list[str]]:
+    """The settings as far as they can be had, and all that is wrong with them."""
+    file, given = _sources(chosen)
+    return collect(os.environ, given, file)
+
+
+def _sources(chosen: argparse.Namespace) -> tuple[Path | None, dict[str, str]]:
     file = chosen.config or (Path(os.environ["USHER_CONFIG"]) if os.environ.get("USHER_CONFIG") else None)
     given = {name: value for name in DECLARED if (value := getattr(chosen, f"set_{name}")) is not None}
-    return load(os.environ, given, file, **defaults)
+    return file, given

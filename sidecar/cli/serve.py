@@ -39,17 +39,24 @@ def add_to(verbs: Any) -> None:
 
 def _serve(chosen: argparse.Namespace) -> int:
     config = loaded(chosen)
+    if missing := missing_settings(config):
+        raise SettingsError(missing)
+    configure(config.log_format, config.log_level)
+    return asyncio.run(_until_signal(config, lambda addresses: None))
+
+
+def missing_settings(config: Config) -> str:
+    """What `usher serve` cannot do without; "" when nothing is missing."""
     if not config.database_url:
-        raise SettingsError(
+        return (
             "database_url: name your database, best as USHER_DATABASE_URL; `usher dev` brings one of its own"
         )
     if not config.claim_key and config.database_backend not in ("pg_session_jwt", "neon-http"):
-        raise SettingsError(
+        return (
             "claim_key: give what `usher db install --logins` printed, as USHER_CLAIM_KEY or in a file; only "
             "database_backend=pg_session_jwt needs none"
         )
-    configure(config.log_format, config.log_level)
-    return asyncio.run(_until_signal(config, lambda addresses: None))
+    return ""
 
 
 def _dev(chosen: argparse.Namespace) -> int:

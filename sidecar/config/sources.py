@@ -24,26 +24,49 @@ def load(
 
     Raises SettingsError naming the source, the setting and the remedy; a secret's value is never repeated.
     """
+    config, wrong = collect(environment, arguments, file, **defaults)
+    if wrong:
+        raise SettingsError(wrong[0])
+    return config
+
+
+def collect(
+    environment: Mapping[str, str], arguments: Mapping[str, str], file: Path | None, **defaults: Any
+) -> tuple[Config, list[str]]:
+    """As `load`, but what is wrong is left out and told, each in a text of its own."""
     values: dict[str, Any] = dict(defaults)
+    given: list[tuple[str, str, str]] = []
+    wrong: list[str] = []
     if file is not None:
-        for name, value in _from_file(file).items():
-            values[name] = _parsed(name, value, f"{file}")
+        try:
+            given += [(name, value, f"{file}") for name, value in _from_file(file).items()]
+        except SettingsError as error:
+            wrong.append(str(error))
     for variable, value in environment.items():
         if variable.startswith(ENV_PREFIX) and variable not in RESERVED_ENV:
             name = variable.removeprefix(ENV_PREFIX).lower()
             # Test switches share the prefix; they are no settings.
             if not name.startswith("test_"):
-                values[name] = _parsed(name, value, f"environment variable {variable}")
+                given.append((name, value, f"environment variable {variable}"))
     for name, value in arguments.items():
-        values[name] = _parsed(name, value, f"option --{name.replace('_', '-')}")
-    for secret in ("claim_key", "key_encryption_key"):
-        if path := values.get(f"{secret}_file"):
-            if values.get(secret):
-                raise SettingsError(f"{secret} and {secret}_file: give one of them")
-            values[secret] = _text_of(f"{secret}_file", Path(path))
-    config = Config(**values)
-    config.validate()
-    return config
+        given.append((name, value, f"option --{name.replace('_', '-')}"))
+    for name, value, source in given:
+        try:
+            values[name] = _parsed(name, value, source)
+        except SettingsError as error:
+            wrong.append(str(error))
+    try:
+        for secret in ("claim_key", "key_encryption_key"):
+            if path := values.get(f"{secret}_file"):
+                if values.get(secret):
+                    raise SettingsError(f"{secret} and {secret}_file: give one of them")
+                values[secret] = _text_of(f"{secret}_file", Path(path))
+        config = Config(**values)
+        if not wrong:  # a default in the place of what is wrong contradicts anything
+            config.validate()
+    except SettingsError as error:
+        wrong.append(str(error))
+    return Config(**values), wrong
 
 
 def _text_of(name: str, path: Path) -> str:

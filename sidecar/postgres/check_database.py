@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import asyncpg
@@ -114,95 +115,104 @@ async def check_database(
     `key` is not needed where identity goes by tokens. Raises asyncpg's errors, and OutdatedError when the
     extension came or went since the session was opened.
     """
+    trouble = next(iter(await catalog_troubles(connection, settings)), None)
+    if trouble is not None:
+        return trouble
+    own = session_key(connection)
+    if own is not None and own.believed:
+        return await _of_token(connection, settings.role, own)
+    return await _of_signed_claims(connection, settings, key)
+
+
+async def catalog_troubles(connection: asyncpg.Connection[Any], settings: ClaimSettings) -> list[str]:
+    """All that the catalog tells against this login on this database, the worst first.
+
+    What can only be found by trying is left to check_database. Raises as that does.
+    """
     async with connection.transaction():
         found = await connection.fetchrow(_CHECK, settings.role)
     assert found is not None  # its first table has one row
     own = session_key(connection)
-    if trouble := _of_extension(found, settings, own):
-        return trouble
     by_token = own is not None and own.believed
-    trouble = _of_database(found, settings, by_token) or _of_login(found, settings, by_token)
-    if trouble is not None:
-        return trouble
-    if own is not None and own.believed:
-        return await _of_token(connection, settings.role, own)
-    return await _of_signed_claims(connection, settings, key)
+    return [
+        *_of_extension(found, settings, own),
+        *_of_database(found, settings, by_token),
+        *_of_login(found, settings, by_token),
+    ]
 
 
 def _outdated(installed: bool) -> OutdatedError:
     return OutdatedError(f"{EXTENSION} was {'installed' if installed else 'dropped'} meanwhile")
 
 
-def _of_extension(found: asyncpg.Record, settings: ClaimSettings, own: SessionKey | None) -> str | None:
+def _of_extension(found: asyncpg.Record, settings: ClaimSettings, own: SessionKey | None) -> Iterator[str]:
     installed = found["extension"]
     if own is None:
         if installed and settings.identity is Identity.SIGNED_CLAIMS:
-            return None if settings.unsigned_claims else _PLAIN_CLAIMS_BELIEVED
-        if installed:
-            return (
+            if not settings.unsigned_claims:
+                yield _PLAIN_CLAIMS_BELIEVED
+        elif installed:
+            yield (
                 f"{EXTENSION} is installed, and needs a key in each session, which a pooler in transaction "
                 "mode would hand to others or drop; use database_pooling=direct, and a host without -pooler"
             )
     elif installed != own.believed:
         raise _outdated(installed)
     if not installed and settings.identity is Identity.SESSION_JWT:
-        return NOT_INSTALLED
-    return None
+        yield NOT_INSTALLED
 
 
-def _of_database(found: asyncpg.Record, settings: ClaimSettings, by_token: bool) -> str | None:
+def _of_database(found: asyncpg.Record, settings: ClaimSettings, by_token: bool) -> Iterator[str]:
     role = settings.role
     if not found["installed"]:
-        return "auth.session() and auth.user_id() are missing; run `usher db install`"
+        yield "auth.session() and auth.user_id() are missing; run `usher db install`"
     if not found["signed"] and not by_token:
-        return "usher.claims() is missing, so that any SQL could forge claims; run `usher db install`"
+        yield "usher.claims() is missing, so that any SQL could forge claims; run `usher db install`"
     if not found["role_exists"]:
-        return f"the role {role} does not exist; run `usher db install`, or name another database_role"
+        yield f"the role {role} does not exist; run `usher db install`, or name another database_role"
     if found["role_privileged"]:
-        return f"the role {role} is a superuser or has BYPASSRLS, so that no policy applies to it"
+        yield f"the role {role} is a superuser or has BYPASSRLS, so that no policy applies to it"
     if found["owned_by_role"]:
-        return (
+        yield (
             f"the role {role} owns the table {found['owned_by_role']}, so that no policy applies to it; "
             "give the table another owner, or ALTER TABLE ... FORCE ROW LEVEL SECURITY"
         )
     if found["open_schema"]:
         schema = found["open_schema"]
-        return (
+        yield (
             f"the role {role} may create tables in the schema {schema}, by which one user's rows could reach "
             f"another; run `REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {role}`"
         )
-    if not found["usable"]:
-        return f"the role {role} may not use the schema auth; run `GRANT USAGE ON SCHEMA auth TO {role}`"
-    return None
+    if found["role_exists"] and found["installed"] and not found["usable"]:
+        yield f"the role {role} may not use the schema auth; run `GRANT USAGE ON SCHEMA auth TO {role}`"
 
 
-def _of_login(found: asyncpg.Record, settings: ClaimSettings, by_token: bool) -> str | None:
-    if not found["member"]:
-        return f"the login may not become the role {settings.role}; run `usher db install --login-role ...`"
+def _of_login(found: asyncpg.Record, settings: ClaimSettings, by_token: bool) -> Iterator[str]:
+    if found["role_exists"] and not found["member"]:
+        yield f"the login may not become the role {settings.role}; run `usher db install --login-role ...`"
     if found["login_privileged"] and not settings.allow_privileged_login:
-        return (
+        yield (
             "the login is or may become a superuser or a role with BYPASSRLS, so that any statement could "
             "leave its scope; use a login without these, or set allow_privileged_login to accept it"
         )
     if found["owned_by_login"] and not settings.allow_privileged_login:
-        return (
+        yield (
             f"the login owns the table {found['owned_by_login']}, so that SQL which returns to the login "
             "sees all of it; use a login that owns nothing"
         )
     if found["open_to_login"] and not settings.allow_privileged_login:
         role, schema = found["open_to_login"]
-        return (
+        yield (
             f"a statement may become the role {role}, which may create tables in the schema {schema}, by "
             f"which one user's rows could reach another; run `REVOKE CREATE ON SCHEMA {schema} FROM {role}`"
         )
     if not found["marked"] and not by_token and not settings.allow_privileged_login:
-        return "the login is no member of usher_login; run `usher db install --logins ...`"
+        yield "the login is no member of usher_login; run `usher db install --logins ...`"
     if not found["alone"] and not settings.shared_login:
-        return (
+        yield (
             "several sessions may share the login, so that users could read and cancel one another's "
             "statements; run `usher db install --logins ...`, or set shared_login to accept it"
         )
-    return None
 
 
 async def _of_signed_claims(

@@ -28,7 +28,7 @@ from usher.v1 import token_service_pb2 as pb
 from usher.v1 import token_service_pb2_grpc
 
 from sidecar.core.clock import SystemClock
-from sidecar.core.keyring import SAFE_LEAD_SECONDS, SHORTEST_LEAD_SECONDS
+from sidecar.core.rotation_settings import SAFE_LEAD_SECONDS, SHORTEST_LEAD_SECONDS
 from tests.neon.fetching import Answer, over_http
 from tests.neon.refusals import RefusedError
 from tests.neon.token_claims import read_token

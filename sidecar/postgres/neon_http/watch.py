@@ -96,7 +96,7 @@ class Watch:
         delay = _FIRST_RETRY_SECONDS
         while True:
             self._wake.clear()
-            self._report(await self._look())
+            self._report(await self.look())
             if self._problem is None:
                 delay = _FIRST_RETRY_SECONDS
                 await self._sleep(_PING_SECONDS)
@@ -111,7 +111,8 @@ class Watch:
             async with asyncio.timeout(grace):
                 await self._idle.wait()
 
-    async def _look(self) -> UsherError | None:
+    async def look(self) -> UsherError | None:
+        """One look: why Neon cannot be used, None when it can. A whole one until Neon was fit for use."""
         try:
             if self._fit:
                 await self._ping()
