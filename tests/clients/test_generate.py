@@ -143,8 +143,8 @@ def test_lint_refuses_a_breaking_change_from_a_detached_checkout(repository: Rep
         ("bool force = 1;", "bool Force = 1;", "lower_snake_case"),
         (
             'import "google/protobuf/timestamp.proto";',
-            'import "google/protobuf/timestamp.proto";\nimport "google/protobuf/duration.proto";',
-            "duration.proto is unused",
+            'import "google/protobuf/timestamp.proto";\nimport "google/protobuf/any.proto";',
+            "any.proto is unused",
         ),
     ],
     ids=["style", "unused import"],
