@@ -222,10 +222,10 @@ class Pool:
     async def lease(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """A clean connection for the time of the block.
 
-        After the block it is rolled back if the block failed, and scrubbed: in the background, off the
-        caller's path. It is lent again only when that went through; a statement cancelled half-way is
-        cancelled in Postgres first. Raises UsherError: POOL_EXHAUSTED, DATABASE_UNAVAILABLE,
-        DATABASE_NOT_INSTALLED or SHUTTING_DOWN.
+        After the block it is rolled back if the block failed, committed if it left a transaction, and
+        scrubbed: in the background, off the caller's path. It is lent again only when that went through; a
+        statement cancelled half-way is cancelled in Postgres first. Raises UsherError: POOL_EXHAUSTED,
+        DATABASE_UNAVAILABLE, DATABASE_NOT_INSTALLED or SHUTTING_DOWN.
         """
         if self._closed:
             raise UsherError(Reason.SHUTTING_DOWN, "the server is shutting down; retry on another")
@@ -290,6 +290,12 @@ class Pool:
                 if failed:
                     # Waits for a cancellation under way, so it also tells whether the session still answers.
                     await connection.execute("ROLLBACK")
+                # What only read is answered before the transaction has ended.
+                end = "COMMIT;" if connection.is_in_transaction() else ""
+                if self._settings.pooling is Pooling.DIRECT:
+                    await connection.execute(end + _scrub_now())
+                elif end:
+                    await connection.execute(end)
             await pool.release(connection, timeout=self._settings.connect_timeout)
             if self._fit and self._problem is not None:
                 self._report(None)  # it answers: the probe may not have had its turn yet
@@ -328,10 +334,10 @@ class Pool:
         return UsherError(Reason.DATABASE_NOT_INSTALLED, trouble) if trouble else None
 
     async def _open(self) -> asyncpg.Pool:
-        options: dict[str, Any] = {"reset": _scrub, "server_settings": SESSION_SETTINGS}
+        options: dict[str, Any] = {"server_settings": SESSION_SETTINGS}
         if self._settings.pooling is Pooling.TRANSACTION:
             # Outside of a transaction each message may reach another session.
-            options = {"reset": _leave, "statement_cache_size": 0}
+            options = {"statement_cache_size": 0}
         connect: Connect = asyncpg.connect
         if self._settings.logins:
             connect = connector(self._settings.database_url, self._settings.logins)
@@ -342,6 +348,7 @@ class Pool:
             max_size=self._settings.max_size,
             timeout=self._settings.connect_timeout,
             connection_class=TypedConnection,
+            reset=_leave,
             **options,
         )
 
@@ -359,13 +366,9 @@ class Pool:
             )
 
 
-async def _scrub(connection: asyncpg.Connection[Any]) -> None:
-    # asyncpg calls this instead of its own reset, which leaves temporary tables, sequences and the role.
-    await connection.execute(_scrub_now())
-
-
 async def _leave(connection: asyncpg.Connection[Any]) -> None:
-    """The next transaction scrubs."""
+    """Instead of asyncpg's own reset, which leaves temporary tables, sequences and the role: `_give_back` has
+    scrubbed, or the next transaction does."""
 
 
 def _scrub_now() -> str:
