@@ -30,6 +30,7 @@ import asyncpg
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.values import Column
 from sidecar.postgres.builtin_types import BUILTIN_TYPES, RECORD_OID, TEXT_OID, PostgresType
+from sidecar.postgres.claim_key import Challenge
 from sidecar.postgres.known_statements import KnownStatements
 from sidecar.postgres.relay import Exchange, Relay
 from sidecar.postgres.user_types import DESCRIBE_TYPES, Described, described_type
@@ -56,6 +57,7 @@ class TypedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg carr
     relay: Relay
     """By which several statements go in one round trip."""
     known: KnownStatements
+    challenge: Challenge
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,6 +67,7 @@ class TypedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg carr
         register_codecs(self)
         self.relay = Relay(self._protocol, self._transport)
         self.known = KnownStatements()
+        self.challenge = Challenge()
 
     async def _introspect_types(
         self, typeoids: Iterable[int], timeout: float | None

@@ -18,9 +18,12 @@ import asyncpg
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged, Observer
+from sidecar.postgres.claim_key import NEXT_CHALLENGE, Challenge
 from sidecar.postgres.codecs import TypedConnection
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
 from sidecar.postgres.logins import connector
+from sidecar.postgres.relay import Exchange
+from sidecar.postgres.wire import Step
 
 # It would log failed reconnects with addresses and login names; `Pool.trouble` says them without.
 logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
@@ -293,7 +296,7 @@ class Pool:
                 # What only read is answered before the transaction has ended.
                 end = "COMMIT;" if connection.is_in_transaction() else ""
                 if self._settings.pooling is Pooling.DIRECT:
-                    await connection.execute(end + _scrub_now())
+                    await _scrub(connection, end, numbered=self._settings.own_sessions)
                 elif end:
                     await connection.execute(end)
             await pool.release(connection, timeout=self._settings.connect_timeout)
@@ -364,6 +367,18 @@ class Pool:
                     reachable=problem is None, detail=self.trouble or "the database is ready"
                 )
             )
+
+
+async def _scrub(connection: asyncpg.Connection[Any], end: str, *, numbered: bool) -> None:
+    """Ends a transaction by `end` and cleans the session; `numbered`: fetches the number of the next one."""
+    challenge: Challenge = connection.challenge
+    challenge.number = None
+    numbered = numbered and challenge.offered
+    exchange = Exchange(after=(Step(sql=NEXT_CHALLENGE),) if numbered else ())
+    await connection.relay.run(exchange, connection.execute(end + _scrub_now()))
+    if numbered:
+        (number,) = exchange.rows[-1]
+        challenge.number = int(number or b"")
 
 
 async def _leave(connection: asyncpg.Connection[Any]) -> None:

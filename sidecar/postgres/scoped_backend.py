@@ -43,6 +43,10 @@ _SLACK_SECONDS: Final = 0.1
 
 _HAS_WRITTEN: Final = Step(sql="SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL")
 
+_NUMBER_LOST: Final = ("55000", "US001")
+"""The session has no number, or not the one that was believed: Usher's SQL side was installed anew, or an
+unknown pooler is in between. Or the key is wrong; a new entry will tell."""
+
 SERIALIZABLE: Final = (
     "pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'serializable'"
 )
@@ -104,12 +108,15 @@ class Entry:
     role: str
     steps: tuple[Step, ...]
     """The last value of the last one is SERIALIZABLE."""
+    by_number: bool = False
+    """Whether they rest on the session's number, which it may have lost."""
     explain: Callable[[int, BaseException], UsherError | None]
     """What it means that the step with this number failed; None when that is no different from elsewhere."""
 
 
-class _SchemaChangedError(Exception):
-    """The statement is not what it was when it was described."""
+class _OutdatedError(Exception):
+    """The schema, or the session's number, is not what it was. It is forgotten; nothing of the caller's has
+    run that a rollback does not undo."""
 
 
 class ScopedBackend(abc.ABC):
@@ -136,14 +143,7 @@ class ScopedBackend(abc.ABC):
             whole = asyncio.timeout(statement.timeout + _SLACK_SECONDS)
             try:
                 async with whole:
-                    try:
-                        result, settled = await self._fetch(connection, entry, statement)
-                    except _SchemaChangedError:
-                        await connection.execute("ROLLBACK")
-                        entry = await self.entry(
-                            connection, scope, statement.timeout, read_only=statement.read_only
-                        )
-                        result, settled = await self._fetch(connection, entry, statement)
+                    result, settled = await self._answer(connection, scope, statement, entry)
             except DRIVER_ERRORS as error:
                 if whole.expired():
                     late = asyncpg.QueryCanceledError("cancelled by the sidecar")
@@ -155,6 +155,18 @@ class ScopedBackend(abc.ABC):
             if not settled:
                 await self._commit(connection, may_have_written=not statement.read_only)
             return sealed, result
+
+    async def _answer(
+        self, connection: asyncpg.Connection[Any], scope: Scope, statement: Statement, entry: Entry
+    ) -> tuple[ResultSet, bool]:
+        """As `_fetch`, and again where what is known from before turned out to be outdated."""
+        while True:
+            try:
+                return await self._fetch(connection, entry, statement)
+            except _OutdatedError:
+                # What was outdated is forgotten, so that this comes to an end.
+                await connection.execute("ROLLBACK")
+                entry = await self.entry(connection, scope, statement.timeout, read_only=statement.read_only)
 
     async def who_am_i(self, scope: Scope) -> SeenIdentity:
         """See core.queries.Backend.who_am_i."""
@@ -194,14 +206,18 @@ class ScopedBackend(abc.ABC):
         try:
             await connection.relay.finish(exchange)
         except DRIVER_ERRORS as error:
-            raise self._of_entry(entry, exchange, error) from None
+            refusal = self._of_entry(connection, entry, exchange, error)
+            if not isinstance(refusal, _OutdatedError):
+                raise refusal from None
+            await connection.execute("ROLLBACK")
+            await self.enter(connection, scope, timeout, read_only=read_only)
 
     async def _fetch(
         self, connection: asyncpg.Connection[Any], entry: Entry, statement: Statement
     ) -> tuple[ResultSet, bool]:
         """The result, and whether nothing depends on the end of the transaction any more.
 
-        In one round trip what is known of the statement from before. Raises _SchemaChangedError when that is
+        In one round trip what is known of the statement from before. Raises _OutdatedError when that is
         outdated; the transaction is then to be rolled back, and nothing is known of the statement.
         """
         known = connection.known.find(entry.role, statement.sql)
@@ -213,7 +229,7 @@ class ScopedBackend(abc.ABC):
                 prepared, before = await prepare(connection, statement.sql, first), ()
             except DRIVER_ERRORS as error:
                 if first.failed is Part.BEFORE:
-                    raise self._of_entry(entry, first, error) from None
+                    raise self._of_entry(connection, entry, first, error) from None
                 raise
             entered = first
         arguments = bind(prepared.parameter_types, statement.parameters)
@@ -223,16 +239,16 @@ class ScopedBackend(abc.ABC):
             run = await self._execute(connection, prepared, arguments, statement, exchange)
         except Exception as error:  # asyncpg raises anything when it reads columns as what they are not
             if exchange.failed is Part.BEFORE and isinstance(error, DRIVER_ERRORS):
-                raise self._of_entry(entry, exchange, error) from None
+                raise self._of_entry(connection, entry, exchange, error) from None
             if known is not None and _outdated(known, exchange, error):
                 connection.known.forget(entry.role, statement.sql)
-                raise _SchemaChangedError from None
+                raise _OutdatedError from None
             raise
         if known is not None:
             entered = exchange
             if _outdated(known, exchange):
                 connection.known.forget(entry.role, statement.sql)
-                raise _SchemaChangedError
+                raise _OutdatedError
         else:
             learned = Known(prepared=prepared, described=exchange.described)
             connection.known.keep(entry.role, statement.sql, learned)
@@ -281,7 +297,12 @@ class ScopedBackend(abc.ABC):
         if tag != "COMMIT":  # a transaction that has failed ends in ROLLBACK, without an error
             raise UsherError(Reason.DATABASE_ERROR, "the transaction was rolled back; nothing was written")
 
-    def _of_entry(self, entry: Entry, exchange: Exchange, error: BaseException) -> UsherError:
+    def _of_entry(
+        self, connection: asyncpg.Connection[Any], entry: Entry, exchange: Exchange, error: BaseException
+    ) -> UsherError | _OutdatedError:
+        if entry.by_number and getattr(error, "sqlstate", None) in _NUMBER_LOST:
+            connection.challenge.number = None
+            return _OutdatedError()
         return entry.explain(len(exchange.rows), error) or self._translated(error)
 
     def _translated(self, error: BaseException, *, timed_out: bool = False) -> UsherError:

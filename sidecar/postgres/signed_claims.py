@@ -1,8 +1,9 @@
 """Backend: any Postgres, claims that no SQL can forge.
 
 Claims travel as a transaction-local setting, which SQL may change; auth.session() believes them only with a
-tag that was made for this transaction, backend and role (claim_key.py, sql/0002_signed_claims.up.sql,
-docs/adr/0006-signed-claims.md). Where pg_session_jwt is installed session_jwt.py takes its place.
+tag that was made for this transaction, backend and role: claim_key.py, sql/0004_session_challenge.up.sql,
+docs/adr/0006-signed-claims.md and docs/adr/0014-round-trips.md. Where pg_session_jwt is installed
+session_jwt.py takes its place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import asyncpg
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
-from sidecar.postgres.claim_key import BINDING, ClaimKey, CurrentKey
+from sidecar.postgres.claim_key import BINDING, OFFERS_CHALLENGES, Challenge, ClaimKey, CurrentKey
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
 from sidecar.postgres.pool import Pool, Pooling, head
 from sidecar.postgres.relay import Exchange
@@ -49,24 +50,30 @@ KEY_UNKNOWN: Final = (
 
 
 async def _binding(connection: asyncpg.Connection[Any], begin: Sequence[Step]) -> bytes:
-    """Begins a transaction and returns what it is bound by. Raises asyncpg's errors."""
-    exchange = Exchange([*begin, Step(sql=BINDING)])
+    """Begins a transaction and returns what it is bound by. Raises asyncpg's errors.
+
+    On the way it learns whether the session may have a number, which would spare the next one this question.
+    """
+    exchange = Exchange([*begin, Step(sql=f"{BINDING}, {OFFERS_CHALLENGES}")])
     await connection.relay.finish(exchange)
-    (binding,) = exchange.rows[-1]
+    binding, offers = exchange.rows[-1]
     assert binding is not None  # no part of it can be NULL
+    challenge: Challenge = connection.challenge
+    challenge.offered = offers == b"t"
     return bytes.fromhex(binding.removeprefix(b"\\x").decode())
 
 
-def _enter(key: ClaimKey, binding: bytes, role: str, claims: str, timeout: float) -> Step:
+def _enter(tag: str, role: str, claims: str, timeout: float) -> Step:
     milliseconds = str(max(1, round(timeout * 1000)))
-    return Step(sql=_ENTER, arguments=(claims, key.tag(binding, role, claims), milliseconds, role))
+    return Step(sql=_ENTER, arguments=(claims, tag, milliseconds, role))
 
 
 async def trouble_of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
     """Why the database does not believe a key; None when it does. Raises asyncpg's errors."""
     try:
         await connection.execute("BEGIN READ ONLY")
-        step = _enter(key, await connection.fetchval(BINDING), role, "{}", 5.0)
+        tag = key.tag(await connection.fetchval(BINDING), role, "{}")
+        step = _enter(tag, role, "{}", 5.0)
         await connection.fetchrow(step.sql, *step.arguments)
     except asyncpg.PostgresError as error:
         if getattr(error, "sqlstate", "") != TAMPERED:
@@ -104,9 +111,14 @@ class SignedClaimsBackend(ScopedBackend):
     async def entry(
         self, connection: asyncpg.Connection[Any], scope: Scope, timeout: float, *, read_only: bool
     ) -> Entry:
-        """See ScopedBackend. One round trip: the transaction is begun, and asked what it is bound by."""
+        """See ScopedBackend. One round trip, and none where the session's number is known."""
         role = scope.role or self._settings.role
+        claims = scope.payload_json
         begin = head(self._pooling, read_only=read_only)
+        number = connection.challenge.number
+        if number is not None:
+            tag = self._key.key.session_tag(number, connection.get_server_pid(), role, claims)
+            return _entry(role, Step(sql=begin), _enter(tag, role, claims, timeout), by_number=True)
         try:
             if self._pooling is Pooling.DIRECT:
                 binding = await _binding(connection, [Step(sql=begin)])
@@ -115,8 +127,11 @@ class SignedClaimsBackend(ScopedBackend):
                 binding = await _binding(connection, [])
         except DRIVER_ERRORS as error:
             raise self._translated(error) from None
-        step = _enter(self._key.key, binding, role, scope.payload_json, timeout)
-        return Entry(role=role, steps=(step,), explain=functools.partial(_explained, role))
+        return _entry(role, _enter(self._key.key.tag(binding, role, claims), role, claims, timeout))
+
+
+def _entry(role: str, *steps: Step, by_number: bool = False) -> Entry:
+    return Entry(role=role, steps=steps, by_number=by_number, explain=functools.partial(_explained, role))
 
 
 def _explained(role: str, step: int, error: BaseException) -> UsherError | None:
