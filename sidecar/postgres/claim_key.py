@@ -26,10 +26,11 @@ NEXT_CHALLENGE: Final = "SELECT usher.next_challenge()"
 
 OFFERS_CHALLENGES: Final = (
     "pg_catalog.to_regprocedure('usher.next_challenge()') IS NOT NULL"
+    " AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 150000"
     " AND NOT pg_catalog.pg_is_in_recovery()"
     " AND pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'off'"
 )
-"""Whether NEXT_CHALLENGE works here: it moves a sequence, which no replica may."""
+"""Whether NEXT_CHALLENGE works here, and writes nothing: it moves a sequence, which no replica may."""
 
 _LABEL: Final = b"usher claims v1"
 _SESSION_LABEL: Final = b"usher claims v2"

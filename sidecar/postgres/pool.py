@@ -23,6 +23,7 @@ from sidecar.postgres.codecs import TypedConnection
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
 from sidecar.postgres.logins import connector
 from sidecar.postgres.relay import Exchange
+from sidecar.postgres.slots import Slots
 from sidecar.postgres.wire import Step
 
 # It would log failed reconnects with addresses and login names; `Pool.trouble` says them without.
@@ -96,6 +97,8 @@ class PoolSettings:
     max_size: int = 10
     acquire_timeout: float = 5.0
     """Longest wait for a free connection before a query is refused as POOL_EXHAUSTED."""
+    max_waiting: int = 500
+    """Most calls that wait for one; one more is refused at once, as is one whose deadline is too near."""
     connect_timeout: float = 5.0
     logins: int = 0
     """How many logins there are, named after the URL's user: usher_1, usher_2, ...; 0: the user itself."""
@@ -113,6 +116,8 @@ class PoolSettings:
             raise SettingsError(
                 "pool_min_size must not exceed pool_max_size, which must lie between 1 and 1000"
             )
+        if self.max_waiting < 0:
+            raise SettingsError("pool_max_waiting must not be negative")
         if self.acquire_timeout <= 0 or self.connect_timeout <= 0:
             raise SettingsError("pool_acquire_timeout and the time to connect must be positive")
 
@@ -179,9 +184,7 @@ class Pool:
         self._problem: UsherError | None = UsherError(Reason.DATABASE_UNAVAILABLE, "not connected yet")
         self._fit = False
         self._closed = False
-        self._waiting = 0
-        # One for each connection: whoever has a slot finds a connection free, or may open one.
-        self._slots = asyncio.Semaphore(settings.max_size)
+        self._slots = Slots(settings.max_size, settings.max_waiting, settings.acquire_timeout, clock)
         self._returning: set[asyncio.Task[None]] = set()
 
     @property
@@ -193,9 +196,9 @@ class Pool:
     def state(self) -> PoolState:
         """The counts now."""
         if self._pool is None:
-            return PoolState(0, 0, self._waiting)
+            return PoolState(0, 0, self._slots.waiting)
         size = self._pool.get_size()
-        return PoolState(size, size - self._pool.get_idle_size(), self._waiting)
+        return PoolState(size, size - self._pool.get_idle_size(), self._slots.waiting)
 
     async def run(self) -> None:
         """Keeps `trouble` true until cancelled: connects, then asks the database at intervals."""
@@ -241,7 +244,7 @@ class Pool:
             yield connection
 
     async def _acquire(self, pool: asyncpg.Pool) -> asyncpg.Connection[Any]:
-        await self._take_slot()
+        await self._slots.take()
         try:
             return await self._connection(pool)
         except UsherError as error:
@@ -259,19 +262,6 @@ class Pool:
         except BaseException:
             self._slots.release()
             raise
-
-    async def _take_slot(self) -> None:
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._settings.acquire_timeout):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise UsherError(
-                Reason.POOL_EXHAUSTED,
-                f"all {self._settings.max_size} database connections are busy; retry later",
-            ) from None
-        finally:
-            self._waiting -= 1
 
     @contextlib.contextmanager
     def _lent(self, pool: asyncpg.Pool, connection: asyncpg.Connection[Any]) -> Iterator[None]:
@@ -322,7 +312,7 @@ class Pool:
                 self._pool = pool
                 if self._slots.locked():
                     return self._problem  # whoever uses the connections will tell
-                await self._slots.acquire()
+                await self._slots.take()
                 connection = await self._connection(pool)
                 with self._lent(pool, connection):
                     trouble = await self._check(connection)

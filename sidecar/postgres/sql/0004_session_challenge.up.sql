@@ -8,8 +8,17 @@
 -- poolers and older sidecars need them.
 
 -- Not for its values: what setval() gave stays with the session (currval), outside of transactions, and only
--- who has rights on the sequence can see or move it. UNLOGGED, so that moving it writes nothing.
-CREATE UNLOGGED SEQUENCE IF NOT EXISTS usher.challenge;
+-- who has rights on the sequence can see or move it. UNLOGGED, so that moving it writes nothing: version 14 has
+-- no such sequences, and sidecars do not ask for numbers there.
+DO $$
+BEGIN
+  IF pg_catalog.current_setting('server_version_num')::int >= 150000 THEN
+    EXECUTE 'CREATE UNLOGGED SEQUENCE IF NOT EXISTS usher.challenge';
+  ELSE
+    EXECUTE 'CREATE SEQUENCE IF NOT EXISTS usher.challenge';
+  END IF;
+END
+$$;
 
 -- Default privileges of the owner may have given the sequence away as it was made.
 DO $$
