@@ -1,7 +1,8 @@
 """What fewer round trips save: latency near and far, CPU of the sidecar and of Postgres.
 
-Usage: python bench/round_trips.py [ROUNDS]. On an embedded PostgreSQL, one connection, one caller who asks for
-ten rows of six columns under a policy. Three ways take turns in each round, and medians of the rounds are shown:
+Usage: python bench/round_trips.py [ROUNDS [LOOP]]. On an embedded PostgreSQL, one connection, one caller who
+asks for ten rows of six columns under a policy. Three ways take turns in each round, and medians of the
+rounds are shown. LOOP is as the setting event_loop.
 
 - one at a time: every statement waits for the one before, as it was before docs/adr/0014-round-trips.md;
 - bound to the transaction: what replicas, poolers and databases before step 4 get;
@@ -26,6 +27,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from claims_cost import ALICE, PASSWORD, backend_cpu, fit, folder
 
+from sidecar.app.event_loop import run
 from sidecar.core.clock import SystemClock
 from sidecar.core.issuer import Scope
 from sidecar.core.queries import Statement
@@ -40,7 +42,7 @@ from sidecar.postgres.scoped_backend import ClaimSettings
 from sidecar.postgres.signed_claims import SignedClaimsBackend, _enter
 from sidecar.postgres.values import columnar
 
-NEAR, FAR = 400, 40
+NEAR, FAR = 300, 25
 """Queries in one turn."""
 ONE_WAY: Final = 0.005
 WAYS: Final = ("one at a time", "bound to the transaction", "bound to the session")
@@ -225,4 +227,5 @@ async def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+    rounds, loop = (*sys.argv[1:], *("5", "auto")[len(sys.argv) - 1 :])
+    run(main(int(rounds)), loop)

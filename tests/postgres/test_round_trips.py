@@ -148,3 +148,14 @@ async def test_by_way_of_a_pooler_the_scrub_comes_first(place: Place) -> None:
         await here.awaited(READ)
         assert await here.awaited(READ) == 3
         assert rows(await query(backend, ALICE, "select 1")) == [(1,)]
+
+
+def test_on_uvloop_it_is_the_same(place: Place) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> list[int]:
+        async with measured(place) as here:
+            return [await here.awaited(READ) for _ in range(3)]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main()) == [2, 1, 1]
