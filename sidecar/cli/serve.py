@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,7 +42,7 @@ def _serve(chosen: argparse.Namespace) -> int:
     if missing := missing_settings(config):
         raise SettingsError(missing)
     configure(config.log_format, config.log_level)
-    return asyncio.run(_until_signal(config, lambda addresses: None))
+    return _run(_until_signal(config, lambda addresses: None), config)
 
 
 def missing_settings(config: Config) -> str:
@@ -64,7 +64,13 @@ def _dev(chosen: argparse.Namespace) -> int:
     if config.database_url:
         raise SettingsError("database_url: `usher dev` brings its own database; use `usher serve` for yours")
     configure(config.log_format, config.log_level)
-    return asyncio.run(_dev_until_signal(config))
+    return _run(_dev_until_signal(config), config)
+
+
+def _run(serving: Coroutine[Any, Any, int], config: Config) -> int:
+    from sidecar.app import event_loop
+
+    return event_loop.run(serving, config.event_loop)
 
 
 def _dev_config(chosen: argparse.Namespace) -> Config:

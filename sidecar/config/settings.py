@@ -146,6 +146,7 @@ class Config:
     )
     pool_min_size: int = setting(1, "database connections kept open", integer)
     pool_max_size: int = setting(10, "most database connections", integer)
+    pool_max_waiting: int = setting(500, "most calls that wait for a connection", integer)
     pool_acquire_timeout: float = setting(5.0, "longest wait for a free connection", duration)
     statement_timeout: float = setting(30.0, "longest run of a statement; also the default", duration)
     default_max_rows: int = setting(1000, "rows returned when a query names no limit", integer)
@@ -203,6 +204,11 @@ class Config:
     max_concurrent_calls: int = setting(1000, "most calls that run or wait at a time", integer)
     max_message_bytes: int = setting(4 * 1024**2, "largest gRPC message, either way", size)
     drain_grace: float = setting(10.0, "how long a stop waits for calls in flight", duration)
+    event_loop: str = setting(
+        "auto",
+        "auto, uvloop or asyncio; auto: uvloop where it is installed",
+        one_of("auto", "uvloop", "asyncio"),
+    )
     log_format: str = setting("auto", "auto, text or json", one_of("auto", "text", "json"))
     log_level: str = setting(
         "info", "debug, info, warning or error", one_of("debug", "info", "warning", "error")
@@ -321,6 +327,7 @@ class Config:
             min_size=self.pool_min_size,
             max_size=self.pool_max_size,
             acquire_timeout=self.pool_acquire_timeout,
+            max_waiting=self.pool_max_waiting,
             logins=self.database_logins,
             pooling=Pooling(self.database_pooling),
         )

@@ -10,9 +10,10 @@ import asyncpg
 from sidecar.core.errors import UsherError
 from sidecar.core.issuer import Scope
 from sidecar.postgres.claim_key import ClaimKey, CurrentKey
+from sidecar.postgres.errors import DRIVER_ERRORS
 from sidecar.postgres.pool import OutdatedError
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
-from sidecar.postgres.session_jwt import NOT_INSTALLED, begin_by_token
+from sidecar.postgres.session_jwt import NOT_INSTALLED, entry_by_token
 from sidecar.postgres.session_keys import EXTENSION, SessionKey, extension_installed, session_key
 from sidecar.postgres.signed_claims import TAMPERED, trouble_of_key
 
@@ -246,7 +247,14 @@ async def _of_token(connection: asyncpg.Connection[Any], role: str, own: Session
     scope = Scope(subject=_FORGED_SUBJECT, payload={"sub": _FORGED_SUBJECT})
     begin = "BEGIN READ ONLY"
     try:
-        await begin_by_token(connection, own, scope, role, now=0, timeout=5.0, begin=begin)
+        entry = entry_by_token(own, scope, role, now=0, timeout=5.0, begin=begin)
+        for number, step in enumerate(entry.steps):
+            try:
+                await connection.fetchrow(step.sql, *step.arguments)
+            except DRIVER_ERRORS as error:
+                if trouble := entry.explain(number, error):
+                    return trouble.message
+                raise
         if await connection.fetchval(_TOLD) != _FORGED_SUBJECT:
             return (
                 f"auth.user_id() does not tell the subject of the sidecar's token; it should be {EXTENSION}'s"

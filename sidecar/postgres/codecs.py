@@ -30,6 +30,9 @@ import asyncpg
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.values import Column
 from sidecar.postgres.builtin_types import BUILTIN_TYPES, RECORD_OID, TEXT_OID, PostgresType
+from sidecar.postgres.claim_key import Challenge
+from sidecar.postgres.known_statements import KnownStatements
+from sidecar.postgres.relay import Exchange, Relay
 from sidecar.postgres.user_types import DESCRIBE_TYPES, Described, described_type
 
 # asyncpg's name of the built-in codec that a type borrows, and its format. The raw 64-bit and 32-bit
@@ -51,6 +54,10 @@ class TypedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg carr
 
     types: dict[int, PostgresType]
     """The types known to this connection, by OID; domains map to their base type."""
+    relay: Relay
+    """By which several statements go in one round trip."""
+    known: KnownStatements
+    challenge: Challenge
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -58,6 +65,9 @@ class TypedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg carr
         _check_driver()
         self._intro_query = DESCRIBE_TYPES
         register_codecs(self)
+        self.relay = Relay(self._protocol, self._transport)
+        self.known = KnownStatements()
+        self.challenge = Challenge()
 
     async def _introspect_types(
         self, typeoids: Iterable[int], timeout: float | None
@@ -86,30 +96,38 @@ class TypedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg carr
 class Prepared:
     """A prepared statement with what callers and the converters need to know of it."""
 
+    sql: str
     statement: Any
     """asyncpg's PreparedStatement."""
+    parameter_oids: tuple[int, ...]
+    """As Postgres named them; `parameter_types` has the base type of a domain."""
     columns: tuple[Column, ...]
     column_types: tuple[PostgresType, ...]
     parameter_types: tuple[PostgresType, ...]
 
 
-async def prepare(connection: asyncpg.Connection[Any], sql: str) -> Prepared:
-    """Prepares one statement.
+async def prepare(
+    connection: asyncpg.Connection[Any], sql: str, exchange: Exchange | None = None
+) -> Prepared:
+    """Prepares one statement, in one round trip with what is in the exchange.
 
     `connection` must be a TypedConnection, or a pool's proxy of one. Types that the connection meets for the
     first time cost further round trips, in the caller's transaction. Raises what asyncpg raises, and
     UsherError with DATA_EXCEPTION for a type without a text form.
     """
     # Unnamed: a named one would stay for a while, and the next user could read its text.
-    statement = await connection.prepare(sql, name="")
+    statement = await connection.relay.run(exchange or Exchange(), connection.prepare(sql, name=""))
     types: dict[int, PostgresType] = connection.types
     attributes = statement.get_attributes()
     column_types = tuple(_known(types, attribute.type.oid) for attribute in attributes)
+    parameter_oids = tuple(parameter.oid for parameter in statement.get_parameters())
     return Prepared(
+        sql=sql,
         statement=statement,
+        parameter_oids=parameter_oids,
         columns=columns_of([attribute.name for attribute in attributes], column_types),
         column_types=column_types,
-        parameter_types=tuple(_known(types, parameter.oid) for parameter in statement.get_parameters()),
+        parameter_types=tuple(_known(types, oid) for oid in parameter_oids),
     )
 
 
@@ -180,8 +198,8 @@ def _known(types: dict[int, PostgresType], oid: int) -> PostgresType:
 
 
 def _check_driver() -> None:
-    if not callable(getattr(asyncpg.Connection, "_introspect_types", None)) or not hasattr(
-        asyncpg.Connection, "_intro_query"
+    if not callable(getattr(asyncpg.Connection, "_introspect_types", None)) or not all(
+        hasattr(asyncpg.Connection, name) for name in ("_intro_query", "_protocol", "_transport")
     ):
         raise _driver_changed()
 

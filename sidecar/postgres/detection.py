@@ -15,7 +15,7 @@ import asyncpg
 from sidecar.core.issuer import Scope
 from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.pool import Pool, Pooling
-from sidecar.postgres.scoped_backend import ClaimSettings, Identity, ScopedBackend
+from sidecar.postgres.scoped_backend import ClaimSettings, Entry, Identity, ScopedBackend
 from sidecar.postgres.session_jwt import SessionJwtBackend
 from sidecar.postgres.session_keys import session_key
 from sidecar.postgres.signed_claims import SignedClaimsBackend
@@ -37,11 +37,11 @@ class DetectedBackend(ScopedBackend):
         """How identity reached Postgres the last time; auto before the first."""
         return self._kind
 
-    async def enter(
+    async def entry(
         self, connection: asyncpg.Connection[Any], scope: Scope, timeout: float, *, read_only: bool
-    ) -> None:
+    ) -> Entry:
         """See ScopedBackend."""
         key = session_key(connection)
         chosen = self._tokens if key is not None and key.believed else self._signed
         self._kind = chosen.kind
-        await chosen.enter(connection, scope, timeout, read_only=read_only)
+        return await chosen.entry(connection, scope, timeout, read_only=read_only)

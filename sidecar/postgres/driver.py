@@ -11,6 +11,10 @@ from typing import Any, Final
 
 import asyncpg
 
+from sidecar.postgres.codecs import Prepared
+from sidecar.postgres.relay import Exchange
+from sidecar.postgres.wire import Step, describe
+
 _PORTAL: Final = "usher_result"
 """A portal with a name outlives other statements of its transaction; it ends with the transaction."""
 FIRST_ROWS: Final = 128
@@ -29,32 +33,42 @@ class Run:
     completed: bool
     command: str
     count: int | None
+    portions: int = 1
+    """In how many the rows came; what the exchange told of the transaction is from after the first."""
 
 
 class TooLargeError(Exception):
     """The rows taken so far have more bytes than they may."""
 
 
+def exchange_of(prepared: Prepared, before: Sequence[Step] = (), after: Sequence[Step] = ()) -> Exchange:
+    """What goes to Postgres with the execution of an unnamed statement, which is parsed anew for it."""
+    return Exchange(before, description=describe(prepared.sql, prepared.parameter_oids), after=after)
+
+
 async def execute_limited(
     connection: asyncpg.Connection[Any],
-    statement: asyncpg.prepared_stmt.PreparedStatement[Any],
+    prepared: Prepared,
     arguments: Sequence[Any],
     limit: int,
     max_bytes: int = 2**62,
+    exchange: Exchange | None = None,
 ) -> Run:
     """Runs a prepared statement and takes at most `limit` rows off Postgres.
 
-    One round trip for up to FIRST_ROWS rows. What is more comes in portions that the size of the rows so far
-    decides, so that a result which is refused in the end does not fill the memory first. Once in a
-    transaction, and only in one. Raises TooLargeError and what asyncpg raises.
+    One round trip for up to FIRST_ROWS rows, and with them what else is in the exchange (`exchange_of`). What
+    is more comes in portions that the size of the rows so far decides, so that a result which is refused in
+    the end does not fill the memory first. Once in a transaction, and only in one. Raises TooLargeError and
+    what asyncpg raises.
     """
-    state = statement._state
+    state = prepared.statement._state
     records: list[asyncpg.Record] = []
     portion = min(limit, FIRST_ROWS)
-    found, tag, completed = await connection._protocol.bind_execute(
-        state, arguments, _PORTAL, portion, True, None
+    found, tag, completed = await connection.relay.run(
+        exchange or exchange_of(prepared),
+        connection._protocol.bind_execute(state, arguments, _PORTAL, portion, True, None),
     )
-    size = 0
+    size, portions = 0, 1
     while True:
         records += found or []
         size += _size(found or [])
@@ -65,10 +79,11 @@ async def execute_limited(
         average = size // len(records) + 1
         portion = min(limit - len(records), max(1, 2 * max_bytes // average))
         found, tag, completed = await connection._protocol.execute(state, _PORTAL, portion, True, None)
+        portions += 1
     command, count = _split(tag)
     if count is not None:
         count += len(records) - len(found or [])  # a tag counts the rows of its own portion
-    return Run(records=records, completed=bool(completed), command=command, count=count)
+    return Run(records=records, completed=bool(completed), command=command, count=count, portions=portions)
 
 
 def _size(records: Sequence[asyncpg.Record]) -> int:
@@ -80,7 +95,7 @@ def _size(records: Sequence[asyncpg.Record]) -> int:
 
 async def run_to_end(
     connection: asyncpg.Connection[Any],
-    statement: asyncpg.prepared_stmt.PreparedStatement[Any],
+    prepared: Prepared,
     run: Run,
 ) -> Run:
     """The run of a statement that the limit cut, led to its end; further rows stay in Postgres.
@@ -88,9 +103,10 @@ async def run_to_end(
     Needed for writes, which Postgres does in full in any case, but counts only here. Two round trips.
     Raises what asyncpg raises.
     """
+    state = prepared.statement._state
     _, skipped = _split((await connection.execute(f"MOVE FORWARD ALL IN {_PORTAL}")).encode())
     # Nothing is left to give but the command tag, which counts the rows of this last call alone.
-    _, tag, completed = await connection._protocol.execute(statement._state, _PORTAL, 0, True, None)
+    _, tag, completed = await connection._protocol.execute(state, _PORTAL, 0, True, None)
     command, count = _split(tag)
     return Run(
         records=run.records,

@@ -18,9 +18,13 @@ import asyncpg
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged, Observer
+from sidecar.postgres.claim_key import NEXT_CHALLENGE, Challenge
 from sidecar.postgres.codecs import TypedConnection
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
 from sidecar.postgres.logins import connector
+from sidecar.postgres.relay import Exchange
+from sidecar.postgres.slots import Slots
+from sidecar.postgres.wire import Step
 
 # It would log failed reconnects with addresses and login names; `Pool.trouble` says them without.
 logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
@@ -93,6 +97,8 @@ class PoolSettings:
     max_size: int = 10
     acquire_timeout: float = 5.0
     """Longest wait for a free connection before a query is refused as POOL_EXHAUSTED."""
+    max_waiting: int = 500
+    """Most calls that wait for one; one more is refused at once, as is one whose deadline is too near."""
     connect_timeout: float = 5.0
     logins: int = 0
     """How many logins there are, named after the URL's user: usher_1, usher_2, ...; 0: the user itself."""
@@ -110,6 +116,8 @@ class PoolSettings:
             raise SettingsError(
                 "pool_min_size must not exceed pool_max_size, which must lie between 1 and 1000"
             )
+        if self.max_waiting < 0:
+            raise SettingsError("pool_max_waiting must not be negative")
         if self.acquire_timeout <= 0 or self.connect_timeout <= 0:
             raise SettingsError("pool_acquire_timeout and the time to connect must be positive")
 
@@ -176,9 +184,7 @@ class Pool:
         self._problem: UsherError | None = UsherError(Reason.DATABASE_UNAVAILABLE, "not connected yet")
         self._fit = False
         self._closed = False
-        self._waiting = 0
-        # One for each connection: whoever has a slot finds a connection free, or may open one.
-        self._slots = asyncio.Semaphore(settings.max_size)
+        self._slots = Slots(settings.max_size, settings.max_waiting, settings.acquire_timeout, clock)
         self._returning: set[asyncio.Task[None]] = set()
 
     @property
@@ -190,9 +196,9 @@ class Pool:
     def state(self) -> PoolState:
         """The counts now."""
         if self._pool is None:
-            return PoolState(0, 0, self._waiting)
+            return PoolState(0, 0, self._slots.waiting)
         size = self._pool.get_size()
-        return PoolState(size, size - self._pool.get_idle_size(), self._waiting)
+        return PoolState(size, size - self._pool.get_idle_size(), self._slots.waiting)
 
     async def run(self) -> None:
         """Keeps `trouble` true until cancelled: connects, then asks the database at intervals."""
@@ -222,10 +228,10 @@ class Pool:
     async def lease(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """A clean connection for the time of the block.
 
-        After the block it is rolled back if the block failed, and scrubbed: in the background, off the
-        caller's path. It is lent again only when that went through; a statement cancelled half-way is
-        cancelled in Postgres first. Raises UsherError: POOL_EXHAUSTED, DATABASE_UNAVAILABLE,
-        DATABASE_NOT_INSTALLED or SHUTTING_DOWN.
+        After the block it is rolled back if the block failed, committed if it left a transaction, and
+        scrubbed: in the background, off the caller's path. It is lent again only when that went through; a
+        statement cancelled half-way is cancelled in Postgres first. Raises UsherError: POOL_EXHAUSTED,
+        DATABASE_UNAVAILABLE, DATABASE_NOT_INSTALLED or SHUTTING_DOWN.
         """
         if self._closed:
             raise UsherError(Reason.SHUTTING_DOWN, "the server is shutting down; retry on another")
@@ -238,7 +244,7 @@ class Pool:
             yield connection
 
     async def _acquire(self, pool: asyncpg.Pool) -> asyncpg.Connection[Any]:
-        await self._take_slot()
+        await self._slots.take()
         try:
             return await self._connection(pool)
         except UsherError as error:
@@ -256,19 +262,6 @@ class Pool:
         except BaseException:
             self._slots.release()
             raise
-
-    async def _take_slot(self) -> None:
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._settings.acquire_timeout):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise UsherError(
-                Reason.POOL_EXHAUSTED,
-                f"all {self._settings.max_size} database connections are busy; retry later",
-            ) from None
-        finally:
-            self._waiting -= 1
 
     @contextlib.contextmanager
     def _lent(self, pool: asyncpg.Pool, connection: asyncpg.Connection[Any]) -> Iterator[None]:
@@ -290,6 +283,12 @@ class Pool:
                 if failed:
                     # Waits for a cancellation under way, so it also tells whether the session still answers.
                     await connection.execute("ROLLBACK")
+                # What only read is answered before the transaction has ended.
+                end = "COMMIT;" if connection.is_in_transaction() else ""
+                if self._settings.pooling is Pooling.DIRECT:
+                    await _scrub(connection, end, numbered=self._settings.own_sessions)
+                elif end:
+                    await connection.execute(end)
             await pool.release(connection, timeout=self._settings.connect_timeout)
             if self._fit and self._problem is not None:
                 self._report(None)  # it answers: the probe may not have had its turn yet
@@ -313,7 +312,7 @@ class Pool:
                 self._pool = pool
                 if self._slots.locked():
                     return self._problem  # whoever uses the connections will tell
-                await self._slots.acquire()
+                await self._slots.take()
                 connection = await self._connection(pool)
                 with self._lent(pool, connection):
                     trouble = await self._check(connection)
@@ -328,10 +327,10 @@ class Pool:
         return UsherError(Reason.DATABASE_NOT_INSTALLED, trouble) if trouble else None
 
     async def _open(self) -> asyncpg.Pool:
-        options: dict[str, Any] = {"reset": _scrub, "server_settings": SESSION_SETTINGS}
+        options: dict[str, Any] = {"server_settings": SESSION_SETTINGS}
         if self._settings.pooling is Pooling.TRANSACTION:
             # Outside of a transaction each message may reach another session.
-            options = {"reset": _leave, "statement_cache_size": 0}
+            options = {"statement_cache_size": 0}
         connect: Connect = asyncpg.connect
         if self._settings.logins:
             connect = connector(self._settings.database_url, self._settings.logins)
@@ -342,6 +341,7 @@ class Pool:
             max_size=self._settings.max_size,
             timeout=self._settings.connect_timeout,
             connection_class=TypedConnection,
+            reset=_leave,
             **options,
         )
 
@@ -359,13 +359,21 @@ class Pool:
             )
 
 
-async def _scrub(connection: asyncpg.Connection[Any]) -> None:
-    # asyncpg calls this instead of its own reset, which leaves temporary tables, sequences and the role.
-    await connection.execute(_scrub_now())
+async def _scrub(connection: asyncpg.Connection[Any], end: str, *, numbered: bool) -> None:
+    """Ends a transaction by `end` and cleans the session; `numbered`: fetches the number of the next one."""
+    challenge: Challenge = connection.challenge
+    challenge.number = None
+    numbered = numbered and challenge.offered
+    exchange = Exchange(after=(Step(sql=NEXT_CHALLENGE),) if numbered else ())
+    await connection.relay.run(exchange, connection.execute(end + _scrub_now()))
+    if numbered:
+        (number,) = exchange.rows[-1]
+        challenge.number = int(number or b"")
 
 
 async def _leave(connection: asyncpg.Connection[Any]) -> None:
-    """The next transaction scrubs."""
+    """Instead of asyncpg's own reset, which leaves temporary tables, sequences and the role: `_give_back` has
+    scrubbed, or the next transaction does."""
 
 
 def _scrub_now() -> str:

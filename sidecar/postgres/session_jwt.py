@@ -7,27 +7,39 @@ been accepted before any SQL of the caller's runs. So a statement can lose its i
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 import asyncpg
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
-from sidecar.postgres.errors import DRIVER_ERRORS
 from sidecar.postgres.pool import Pooling, head
-from sidecar.postgres.scoped_backend import Identity, ScopedBackend, cannot_become
+from sidecar.postgres.scoped_backend import (
+    SERIALIZABLE,
+    Entry,
+    Identity,
+    ScopedBackend,
+    cannot_become,
+)
 from sidecar.postgres.session_keys import EXTENSION, SessionKey, session_key
+from sidecar.postgres.wire import Step
 
 _ENTER: Final = f"""
 SELECT pg_catalog.set_config('{EXTENSION}.jwt', $1, true), pg_catalog.set_config('role', $2, true)
 """
 """For the transaction. auth.jwt_session_init() would set the token for the session, until the scrub."""
 
-_BELIEVED: Final = """
-SELECT auth.session() OPERATOR(pg_catalog.->>) 'jti', pg_catalog.set_config('statement_timeout', $1, true)
+_BELIEVED: Final = f"""
+SELECT pg_catalog.set_config(
+         'statement_timeout',
+         CASE WHEN auth.session() OPERATOR(pg_catalog.->>) 'jti' OPERATOR(pg_catalog.=) $2
+              THEN $1 ELSE 'of another token' END,
+         true),
+       {SERIALIZABLE}
 """
-"""Has the token checked, and tells whose number is in force. A statement of its own: the schema `auth` need
-only be the role's to use."""
+"""Has the token checked. Where another number is in force it fails, by a timeout that is none, and stops what
+is sent behind it. A statement of its own: the schema `auth` need only be the role's to use."""
 
 NOT_INSTALLED: Final = (
     f"{EXTENSION} is not installed; run `CREATE EXTENSION {EXTENSION}`, or set database_backend to postgres"
@@ -37,38 +49,39 @@ _REFUSED: Final = frozenset({"02000", "23514", "42804", "2F003", "US001"})
 """SQLSTATEs by which a token is refused; US001 is that of Usher's own functions, which know no tokens."""
 
 
-async def begin_by_token(
-    connection: asyncpg.Connection[Any],
-    key: SessionKey,
-    scope: Scope,
-    role: str,
-    *,
-    now: float,
-    timeout: float,
-    begin: str,
-) -> None:
-    """Begins a transaction as `role` by a new token of the scope's, at the time `now`.
+def entry_by_token(
+    key: SessionKey, scope: Scope, role: str, *, now: float, timeout: float, begin: str
+) -> Entry:
+    """What begins a transaction as `role` by a new token of the scope's, at the time `now`.
 
-    Raises UsherError when the token is expired or not believed, or the role cannot be had; else asyncpg's
-    errors.
+    Raises UsherError for a token that is expired.
     """
     number, token = key.token(scope, now)
-    await connection.execute(begin)
-    try:
-        await connection.fetchrow(_ENTER, token, role)
-    except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError):
-        raise cannot_become(role) from None
-    try:
-        believed = await connection.fetchval(_BELIEVED, str(max(1, round(timeout * 1000))))
-    except DRIVER_ERRORS as error:
-        if trouble := _refusal(error, role):
-            raise UsherError(Reason.DATABASE_NOT_INSTALLED, trouble) from None
-        raise
-    if believed != str(number):
-        raise UsherError(
+    milliseconds = str(max(1, round(timeout * 1000)))
+    return Entry(
+        role=role,
+        steps=(
+            Step(sql=begin),
+            Step(sql=_ENTER, arguments=(token, role)),
+            Step(sql=_BELIEVED, arguments=(milliseconds, str(number))),
+        ),
+        explain=functools.partial(_explained, role),
+    )
+
+
+def _explained(role: str, step: int, error: BaseException) -> UsherError | None:
+    if step == 1 and isinstance(
+        error, asyncpg.InsufficientPrivilegeError | asyncpg.InvalidParameterValueError
+    ):
+        return cannot_become(role)
+    if step == 2 and isinstance(error, asyncpg.InvalidParameterValueError):
+        return UsherError(
             Reason.DATABASE_NOT_INSTALLED,
             f"auth.session() does not tell the claims of the sidecar's token; it should be {EXTENSION}'s",
         )
+    if step == 2 and (trouble := _refusal(error, role)):
+        return UsherError(Reason.DATABASE_NOT_INSTALLED, trouble)
+    return None
 
 
 def _refusal(error: BaseException, role: str) -> str | None:
@@ -94,10 +107,10 @@ class SessionJwtBackend(ScopedBackend):
         """See ScopedBackend."""
         return Identity.SESSION_JWT.value
 
-    async def enter(
+    async def entry(
         self, connection: asyncpg.Connection[Any], scope: Scope, timeout: float, *, read_only: bool
-    ) -> None:
-        """See ScopedBackend."""
+    ) -> Entry:
+        """See ScopedBackend. No round trip."""
         key = session_key(connection)
         if key is None or not key.believed:
             # The extension was dropped, or is not there yet; the next look at the database says so.
@@ -105,7 +118,4 @@ class SessionJwtBackend(ScopedBackend):
         begin = head(Pooling.DIRECT, read_only=read_only)
         role = scope.role or self._settings.role
         now = self._pool.clock.now()
-        try:
-            await begin_by_token(connection, key, scope, role, now=now, timeout=timeout, begin=begin)
-        except DRIVER_ERRORS as error:
-            raise self._translated(error) from None
+        return entry_by_token(key, scope, role, now=now, timeout=timeout, begin=begin)

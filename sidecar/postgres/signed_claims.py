@@ -1,32 +1,46 @@
 """Backend: any Postgres, claims that no SQL can forge.
 
 Claims travel as a transaction-local setting, which SQL may change; auth.session() believes them only with a
-tag that was made for this transaction, backend and role (claim_key.py, sql/0002_signed_claims.up.sql,
-docs/adr/0006-signed-claims.md). Where pg_session_jwt is installed session_jwt.py takes its place.
+tag that was made for this transaction, backend and role: claim_key.py, sql/0004_session_challenge.up.sql,
+docs/adr/0006-signed-claims.md and docs/adr/0014-round-trips.md. Where pg_session_jwt is installed
+session_jwt.py takes its place.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
-from sidecar.postgres.claim_key import BINDING, ClaimKey, CurrentKey
+from sidecar.postgres.claim_key import BINDING, OFFERS_CHALLENGES, Challenge, ClaimKey, CurrentKey
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
 from sidecar.postgres.pool import Pool, Pooling, head
-from sidecar.postgres.scoped_backend import ClaimSettings, Identity, ScopedBackend, cannot_become
+from sidecar.postgres.relay import Exchange
+from sidecar.postgres.scoped_backend import (
+    SERIALIZABLE,
+    ClaimSettings,
+    Entry,
+    Identity,
+    ScopedBackend,
+    cannot_become,
+)
+from sidecar.postgres.wire import Step
 
-_ENTER: Final = """
+_ENTER: Final = f"""
 SELECT pg_catalog.set_config('request.jwt.claims', $1, true),
        pg_catalog.set_config('usher.claim_tag', $2, true),
        pg_catalog.set_config('statement_timeout', $3, true),
        pg_catalog.set_config('role', $4, true),
-       usher.claims() IS NOT NULL
+       usher.claims() IS NOT NULL,
+       {SERIALIZABLE}
 """
 """In this order: Postgres works a target list off from left to right, and the claims are believed under their
-role only. Asking for them here tells a wrong key from a statement that changed its claims."""
+role only. Asking for them here tells a wrong key from a statement that changed its claims, and stops what is
+sent behind it."""
 
 TAMPERED: Final = "US001"
 """The SQLSTATE that usher.claims() raises."""
@@ -35,20 +49,32 @@ KEY_UNKNOWN: Final = (
 )
 
 
-async def begin_as(
-    connection: asyncpg.Connection[Any], key: ClaimKey, role: str, claims: str, timeout: float, begin: str
-) -> None:
-    """Begins a transaction as `role` with `claims`. Raises asyncpg's errors."""
-    await connection.execute(begin)
-    binding = await connection.fetchval(BINDING)
+async def _binding(connection: asyncpg.Connection[Any], begin: Sequence[Step]) -> bytes:
+    """Begins a transaction and returns what it is bound by. Raises asyncpg's errors.
+
+    On the way it learns whether the session may have a number, which would spare the next one this question.
+    """
+    exchange = Exchange([*begin, Step(sql=f"{BINDING}, {OFFERS_CHALLENGES}")])
+    await connection.relay.finish(exchange)
+    binding, offers = exchange.rows[-1]
+    assert binding is not None  # no part of it can be NULL
+    challenge: Challenge = connection.challenge
+    challenge.offered = offers == b"t"
+    return bytes.fromhex(binding.removeprefix(b"\\x").decode())
+
+
+def _enter(tag: str, role: str, claims: str, timeout: float) -> Step:
     milliseconds = str(max(1, round(timeout * 1000)))
-    await connection.fetchrow(_ENTER, claims, key.tag(binding, role, claims), milliseconds, role)
+    return Step(sql=_ENTER, arguments=(claims, tag, milliseconds, role))
 
 
 async def trouble_of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
     """Why the database does not believe a key; None when it does. Raises asyncpg's errors."""
     try:
-        await begin_as(connection, key, role, "{}", 5.0, "BEGIN READ ONLY")
+        await connection.execute("BEGIN READ ONLY")
+        tag = key.tag(await connection.fetchval(BINDING), role, "{}")
+        step = _enter(tag, role, "{}", 5.0)
+        await connection.fetchrow(step.sql, *step.arguments)
     except asyncpg.PostgresError as error:
         if getattr(error, "sqlstate", "") != TAMPERED:
             raise
@@ -82,23 +108,38 @@ class SignedClaimsBackend(ScopedBackend):
         """See ScopedBackend."""
         return Identity.SIGNED_CLAIMS.value
 
-    async def enter(
+    async def entry(
         self, connection: asyncpg.Connection[Any], scope: Scope, timeout: float, *, read_only: bool
-    ) -> None:
-        """See ScopedBackend."""
-        begin = head(self._pooling, read_only=read_only)
+    ) -> Entry:
+        """See ScopedBackend. One round trip, and none where the session's number is known."""
         role = scope.role or self._settings.role
+        claims = scope.payload_json
+        begin = head(self._pooling, read_only=read_only)
+        number = connection.challenge.number
+        if number is not None:
+            tag = self._key.key.session_tag(number, connection.get_server_pid(), role, claims)
+            return _entry(role, Step(sql=begin), _enter(tag, role, claims, timeout), by_number=True)
         try:
-            await begin_as(connection, self._key.key, role, scope.payload_json, timeout, begin)
-        except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError):
-            raise cannot_become(role) from None
-        except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
-            raise UsherError(
-                Reason.DATABASE_NOT_INSTALLED, "usher.claims() is missing; run `usher db install`"
-            ) from None
+            if self._pooling is Pooling.DIRECT:
+                binding = await _binding(connection, [Step(sql=begin)])
+            else:
+                await connection.execute(begin)  # it is many statements
+                binding = await _binding(connection, [])
         except DRIVER_ERRORS as error:
-            translated = self._translated(error)
-            if translated.reason is Reason.CLAIMS_TAMPERED:
-                # No SQL of the caller's has run yet.
-                raise UsherError(Reason.DATABASE_NOT_INSTALLED, KEY_UNKNOWN) from None
-            raise translated from None
+            raise self._translated(error) from None
+        return _entry(role, _enter(self._key.key.tag(binding, role, claims), role, claims, timeout))
+
+
+def _entry(role: str, *steps: Step, by_number: bool = False) -> Entry:
+    return Entry(role=role, steps=steps, by_number=by_number, explain=functools.partial(_explained, role))
+
+
+def _explained(role: str, step: int, error: BaseException) -> UsherError | None:
+    if isinstance(error, asyncpg.InsufficientPrivilegeError | asyncpg.InvalidParameterValueError):
+        return cannot_become(role)
+    if isinstance(error, asyncpg.UndefinedFunctionError | asyncpg.InvalidSchemaNameError):
+        return UsherError(Reason.DATABASE_NOT_INSTALLED, "usher.claims() is missing; run `usher db install`")
+    if getattr(error, "sqlstate", "") == TAMPERED:
+        # No SQL of the caller's has run yet.
+        return UsherError(Reason.DATABASE_NOT_INSTALLED, KEY_UNKNOWN)
+    return None

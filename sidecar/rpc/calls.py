@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from sidecar.core.callers import Caller
 from sidecar.core.clock import Clock
+from sidecar.core.deadline import set_deadline
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, RpcFault, RpcFinished
 from sidecar.core.policy import Authorizer
@@ -104,7 +105,9 @@ class CallFactory:
         async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
             started = clock.monotonic()
             request_id = _request_id(context)
-            deadline = asyncio.timeout(self._remaining(context))
+            remaining = self._remaining(context)
+            deadline = asyncio.timeout(remaining)
+            set_deadline(started + remaining)
             caller: Caller | None = None
             code, failed_with = "OK", None
             try:

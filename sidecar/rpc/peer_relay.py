@@ -18,7 +18,7 @@ import struct
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 UNIX: Final = "unix:"
@@ -197,15 +197,20 @@ class _Side(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: _Side | None = None
+        self.early = b""
+        """What came before both ends were there."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's has the methods, not the class
         # Until both ends are there.
-        transport.pause_reading()
+        self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
-        if self.other is not None and self.other.transport is not None:
+        if self.other is None and self.transport is not None:
+            # uvloop reads once it has called connection_made, paused or not.
+            self.early += data
+            self.transport.pause_reading()
+        elif self.other is not None and self.other.transport is not None:
             self.other.transport.write(data)
 
     def pause_writing(self) -> None:
@@ -241,7 +246,9 @@ class _Outer(_Side):
         super().connection_made(transport)
         assert self.transport is not None
         try:
-            credentials = peer_credentials(transport.get_extra_info("socket"))
+            # A socket of our own on the same connection: that of uvloop's transports cannot be asked.
+            with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as connection:
+                credentials = peer_credentials(connection)
         except (OSError, struct.error):
             self.transport.abort()
             return
@@ -259,6 +266,8 @@ class _Outer(_Side):
         elif inner.transport is None:
             self.transport.close()
         else:
+            inner.transport.write(self.early)
+            self.early = b""
             self.transport.resume_reading()
             inner.transport.resume_reading()
         self.lost()

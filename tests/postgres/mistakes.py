@@ -108,6 +108,8 @@ MISTAKES = (
         "GRANT EXECUTE ON FUNCTION usher.new_claim_key() TO audit_other",
         "usher.new_claim_key()",
     ),
+    Mistake("challenge_granted", "GRANT UPDATE ON usher.challenge TO authenticated", "usher.challenge"),
+    Mistake("challenge_granted", "GRANT USAGE ON usher.challenge TO PUBLIC", "usher.challenge"),
     Mistake("revocations_granted", "GRANT SELECT ON usher.revocation TO authenticated", "usher.revocation"),
     Mistake("revocations_granted", "GRANT DELETE ON usher.revocation TO PUBLIC", "usher.revocation"),
     Mistake(

@@ -172,9 +172,9 @@ async def until(connection: asyncpg.Connection, sql: str, *arguments: Any) -> No
 
 
 @asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+async def connected(dsn: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
     """A plain connection for the time of the block."""
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(dsn, **options)
     try:
         yield connection
     finally:

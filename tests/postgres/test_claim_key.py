@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,17 @@ def test_the_vector_of_the_decision_record() -> None:
     """docs/adr/0006-signed-claims.md."""
     tag = KEY.tag(BINDING, "authenticated", '{"sub":"alice"}')
     assert tag == "k1.d00622edb17ac21fe11f750381e97d8f1d86a133a1114ec6ec7333079e788f2a"
+
+
+def test_the_vector_for_a_session() -> None:
+    """docs/adr/0014-round-trips.md."""
+    tag = KEY.session_tag(0x0102030405060708, 0x1234, "authenticated", '{"sub":"alice"}')
+    message = b"usher claims v2\1\2\3\4\5\6\7\x08\0\0\x12\x34\0\0\0\x0dauthenticated" + b'{"sub":"alice"}'
+    assert tag == "k1.s." + hmac.digest(bytes.fromhex("0b" * 32), message, "sha256").hex()
+    assert KEY.session_tag(7, 1, "a", "{}") not in (
+        KEY.session_tag(8, 1, "a", "{}"),
+        KEY.session_tag(7, 2, "a", "{}"),
+    )
 
 
 @given(st.binary(min_size=12, max_size=12), st.text(max_size=10), st.text(max_size=10))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from sidecar.postgres.codecs import TypedConnection, prepare
 from sidecar.postgres.driver import Run, execute_limited, run_to_end
 from tests.postgres.scoped import connected
 
@@ -16,14 +17,14 @@ INSERT = "INSERT INTO numbers SELECT generate_series(1, 10) RETURNING n"
 
 @pytest.fixture
 async def connection(postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    async with connected(postgres_dsn) as connection:
+    async with connected(postgres_dsn, connection_class=TypedConnection) as connection:
         await connection.execute(f"BEGIN; {TABLE}")
         yield connection
         await connection.execute("ROLLBACK")
 
 
 async def run(connection: asyncpg.Connection, sql: str, limit: int, *arguments: object) -> Run:
-    return await execute_limited(connection, await connection.prepare(sql), arguments, limit)
+    return await execute_limited(connection, await prepare(connection, sql), arguments, limit)
 
 
 async def test_a_statement_below_the_limit_is_complete(connection: asyncpg.Connection) -> None:
@@ -57,7 +58,7 @@ async def test_a_statement_without_rows_has_its_tag(
 
 
 async def test_a_write_that_the_limit_cut_is_counted_in_full(connection: asyncpg.Connection) -> None:
-    statement = await connection.prepare(INSERT)
+    statement = await prepare(connection, INSERT)
     cut = await execute_limited(connection, statement, (), 3)
     assert not cut.completed
     whole = await run_to_end(connection, statement, cut)
@@ -67,7 +68,7 @@ async def test_a_write_that_the_limit_cut_is_counted_in_full(connection: asyncpg
 
 
 async def test_other_statements_may_run_before_the_end(connection: asyncpg.Connection) -> None:
-    statement = await connection.prepare(f"WITH written AS ({INSERT}) SELECT n FROM written")
+    statement = await prepare(connection, f"WITH written AS ({INSERT}) SELECT n FROM written")
     cut = await execute_limited(connection, statement, (), 9)
     assert await connection.fetchval("SELECT 1") == 1
     whole = await run_to_end(connection, statement, cut)
@@ -75,6 +76,6 @@ async def test_other_statements_may_run_before_the_end(connection: asyncpg.Conne
 
 
 async def test_errors_are_asyncpgs_own(connection: asyncpg.Connection) -> None:
-    statement = await connection.prepare("SELECT 1 / $1::int")
+    statement = await prepare(connection, "SELECT 1 / $1::int")
     with pytest.raises(asyncpg.DivisionByZeroError):
         await execute_limited(connection, statement, (0,), 1)

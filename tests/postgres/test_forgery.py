@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from sidecar.core.errors import Reason
+from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
+from sidecar.core.values import ResultSet
 from sidecar.postgres import installer
 from sidecar.postgres.signed_claims import SignedClaimsBackend
 from tests.postgres.scoped import (
@@ -22,6 +23,7 @@ from tests.postgres.scoped import (
     rows,
     running_backend,
     set_up,
+    statement,
 )
 
 AS_CAROL = """set_config('request.jwt.claims', '{"sub": "carol", "tenant_id": "globex"}', true)"""
@@ -76,6 +78,95 @@ async def test_claims_and_tag_of_one_transaction_are_worth_nothing_in_the_next(
         " where f.c is not null and f.d is not null"
     )
     assert (await refusal(backend, ALICE, replay, claims, tag)).reason is Reason.CLAIMS_TAMPERED
+
+
+KEEP = "select current_setting('request.jwt.claims'), current_setting('usher.claim_tag')"
+USE = (
+    "with f as materialized (select set_config('request.jwt.claims', $1, true) c,"
+    " set_config('usher.claim_tag', $2, true) d{}) select u.id from f, users u"
+    " where f.c is not null and f.d is not null"
+)
+
+
+@pytest.fixture
+async def kept(backend: SignedClaimsBackend) -> tuple[str, str]:
+    """Claims and tag of a transaction of Carol's, which was bound by the session's number."""
+    await query(backend, CAROL, "select 1")
+    ((claims, tag),) = rows(await query(backend, CAROL, KEEP))
+    assert ".s." in tag
+    return claims, tag
+
+
+async def test_a_number_is_worth_nothing_in_the_next_transaction(
+    backend: SignedClaimsBackend, kept: tuple[str, str]
+) -> None:
+    for sql in (
+        USE.format(""),
+        USE.format(", usher.next_challenge()"),
+        USE.format(", usher.next_challenge() e"),
+    ):
+        assert (await refusal(backend, ALICE, sql, *kept)).reason is Reason.CLAIMS_TAMPERED
+    # Nor to Carol herself: her claims may be others by now.
+    assert (await refusal(backend, CAROL, USE.format(""), *kept)).reason is Reason.CLAIMS_TAMPERED
+    assert rows(await query(backend, CAROL, "select id from users")) == [("carol",)]
+
+
+async def test_nor_after_a_rolled_back_transaction(backend: SignedClaimsBackend) -> None:
+    """Moving a number is not undone, and what fails is scrubbed like the rest."""
+    seen: list[tuple[str, str]] = []
+
+    def refuse(result: ResultSet) -> None:
+        seen.extend(rows(result))
+        raise UsherError(Reason.RESULT_TOO_LARGE, "too large")
+
+    await query(backend, CAROL, "select 1")
+    with pytest.raises(UsherError, match="too large"):
+        await backend.run(CAROL, statement(KEEP), refuse)
+    for _ in range(2):
+        refused = await refusal(backend, ALICE, USE.format(""), *seen[0])
+        assert refused.reason is Reason.CLAIMS_TAMPERED
+
+
+async def test_nor_in_another_session(place: Place, kept: tuple[str, str]) -> None:
+    async with running_backend(place.login, max_size=1) as other:
+        await query(other, ALICE, "select 1")
+        for _ in range(2):
+            refused = await refusal(other, ALICE, USE.format(""), *kept)
+            assert refused.reason is Reason.CLAIMS_TAMPERED
+
+
+async def test_nor_where_there_is_no_number(place: Place, kept: tuple[str, str]) -> None:
+    """After DISCARD SEQUENCES, or in a session that never had one."""
+    async with connected(place.login) as connection:
+        await connection.execute("SET request.jwt.claims TO DEFAULT")
+        for name, value in zip(("request.jwt.claims", "usher.claim_tag"), kept, strict=True):
+            await connection.fetchval("SELECT set_config($1, $2, false)", name, value)
+        await connection.execute("SET ROLE authenticated")
+        for change in ("SELECT 1", "SELECT usher.next_challenge()", "DISCARD SEQUENCES"):
+            await connection.execute(change)
+            with pytest.raises(asyncpg.PostgresError) as refused:
+                await connection.fetchval("SELECT auth.session()")
+            assert refused.value.sqlstate in ("55000", "US001")
+
+
+async def test_who_moves_the_number_loses_the_claims(backend: SignedClaimsBackend) -> None:
+    await query(backend, ALICE, "select 1")  # from here on the session has one
+    for _ in range(2):
+        sql = "select auth.user_id() from (select usher.next_challenge() as n offset 0) as m where n > 0"
+        assert (await refusal(backend, ALICE, sql)).reason is Reason.CLAIMS_TAMPERED
+        assert rows(await query(backend, ALICE, "select id from users")) == [("alice",)]
+
+
+async def test_the_number_can_be_neither_read_nor_chosen(backend: SignedClaimsBackend) -> None:
+    for sql in (
+        "select currval('usher.challenge')",
+        "select nextval('usher.challenge')",
+        "select setval('usher.challenge', 1)",
+        "select last_value from usher.challenge",
+        f"select n from (select {NO_ROLE}) as f, lateral (select currval('usher.challenge') as n) as m",
+    ):
+        assert (await refusal(backend, ALICE, sql)).reason is Reason.INSUFFICIENT_PRIVILEGE
+    assert (await refusal(backend, ALICE, "select lastval()")).reason is not Reason.INTERNAL
 
 
 async def test_the_keys_cannot_be_read_or_made(backend: SignedClaimsBackend) -> None:

@@ -1,0 +1,64 @@
+"""Messages of Postgres' extended protocol, as far as the sidecar writes and reads them itself.
+
+PostgreSQL documentation, "Message Formats". All statements here are unnamed: a named one would stay in the
+session, where SQL can list it, drop it, or put another in its place.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+SYNC: Final = b"S\x00\x00\x00\x04"
+"""Ends what runs or fails as one: after an error Postgres skips all up to here."""
+_EXECUTE: Final = b"E\x00\x00\x00\x09\x00\x00\x00\x00\x00"
+"""Of the unnamed portal, all rows."""
+_DESCRIBE: Final = b"D\x00\x00\x00\x06S\x00"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A statement of the sidecar's own. Parameters and results travel as text."""
+
+    sql: str
+    arguments: tuple[str, ...] = ()
+
+    def messages(self) -> bytes:
+        """Parse, Bind and Execute."""
+        values = [argument.encode() for argument in self.arguments]
+        bound = b"".join(struct.pack("!i", len(value)) + value for value in values)
+        # No portal name, no statement name, no format codes: all text. Then the values; results as text.
+        bind = struct.pack("!xxhh", 0, len(values)) + bound + struct.pack("!h", 0)
+        return _parse(self.sql, ()) + _message(b"B", bind) + _EXECUTE
+
+
+def describe(sql: str, parameter_oids: Sequence[int]) -> bytes:
+    """Parse and Describe of a statement whose parameters have these types.
+
+    The types are named, so that a value which was encoded for one is never read as another, even when the
+    schema has changed meanwhile.
+    """
+    return _parse(sql, parameter_oids) + _DESCRIBE
+
+
+def cells(row: bytes) -> tuple[bytes | None, ...]:
+    """The values of a DataRow's body."""
+    found: list[bytes | None] = []
+    at = 2
+    for _ in range(int.from_bytes(row[:2], "big")):
+        (length,) = struct.unpack_from("!i", row, at)
+        at += 4
+        found.append(None if length < 0 else row[at : at + length])
+        at += max(length, 0)
+    return tuple(found)
+
+
+def _parse(sql: str, parameter_oids: Sequence[int]) -> bytes:
+    count = len(parameter_oids)
+    return _message(b"P", b"\0" + sql.encode() + b"\0" + struct.pack(f"!H{count}I", count, *parameter_oids))
+
+
+def _message(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("!i", len(body) + 4) + body
