@@ -17,7 +17,7 @@ run: $(STAMP) ## Start an embedded PostgreSQL with the demo data, and serve (Ctr
 	@exec $(BIN)/usher dev $(ARGS)
 
 ##@ Check
-.PHONY: setup test fast system attacks lint types check proto-check
+.PHONY: setup test fast system attacks clients lint types check proto-check
 setup: $(STAMP) ## Make the virtual environment from the lock
 
 $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
@@ -40,6 +40,9 @@ system: $(STAMP) ## Run only the tests on real processes
 
 attacks: $(STAMP) ## Run the attacks alone, on every PostgreSQL that is here; ends with a table of all cases
 	@$(BIN)/python -m pytest tests/attacks -q $(ARGS)
+
+clients: $(STAMP) ## Run the scenarios through the client of every language that is here; ends with a table
+	@$(BIN)/python -m tests.clients.scenarios
 
 lint: $(STAMP) ## Check style, formatting and the order of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache

@@ -2,7 +2,7 @@
 
 from usher.client import Client, Scope, TokenSource
 from usher.errors import UsherError
-from usher.messages import Column, Result, Row, Token, Verified
+from usher.messages import Column, Result, Row, Token, Verified, key_state
 from usher.sync import SyncClient, SyncScope, SyncTokenSource
 from usher.values import FarDate, FarTime, FarTimestamp, Interval, Json
 
@@ -24,4 +24,5 @@ __all__ = [
     "TokenSource",
     "UsherError",
     "Verified",
+    "key_state",
 ]

@@ -13,7 +13,7 @@ from typing import Any, Final
 from google.protobuf.duration_pb2 import Duration
 
 from usher.errors import UsherError, invalid
-from usher.v1 import query_service_pb2, token_service_pb2, values_pb2
+from usher.v1 import key_service_pb2, query_service_pb2, token_service_pb2, values_pb2
 from usher.values import claims_dict, claims_struct, column, parameter
 
 DEFAULT_TIMEOUT: Final = 15.0
@@ -136,6 +136,11 @@ class Result(Sequence[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         return (Row(self, at) for at in range(self._count))
+
+
+def key_state(key: key_service_pb2.Key) -> str:
+    """The state of a key: PREPARED, ACTIVE or RETIRED."""
+    return key_service_pb2.KeyState.Name(key.state).removeprefix("KEY_STATE_")
 
 
 def _kind(number: int) -> str:
