@@ -50,7 +50,7 @@ lint: $(STAMP) ## Check style, formatting and the order of imports
 types: $(STAMP) ## Check types strictly
 	@$(BIN)/mypy
 
-check: lint types proto-check test ## All of the above, plus proto lint and generated-code drift
+check: lint types proto-check test attacks ## All of the above, plus proto lint and generated-code drift
 
 proto-check: $(STAMP) ## Lint the contract, check it for breaking changes and the stubs for drift
 	@$(BIN)/python proto/tools/generate.py lint

@@ -102,7 +102,8 @@ ORDER BY p.proname
 
 _OURS: Final = """
 SELECT p.oid::regprocedure::text AS name, p.prosrc AS body,
-       p.proname = 'claims' AND NOT (
+       -- A plan must not keep the claims of one user, and in a worker the backend is another one.
+       p.provolatile = 'i' OR p.proparallel = 's' OR p.proname = 'claims' AND NOT (
          p.prosecdef AND pg_get_userbyid(p.proowner) = 'usher_verifier'
          AND p.proconfig IS NOT DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']
        ) AS misplaced

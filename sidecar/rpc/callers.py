@@ -98,21 +98,32 @@ class Callers:
 
     async def identify(self, context: grpc.aio.ServicerContext[Any, Any], listener: Listener) -> Caller:
         """Who makes the call. Raises UsherError CALLER_UNAUTHENTICATED."""
-        door, configured = self._doors[listener], self._configured
-        if configured is None:
-            return LOCAL_ADMIN if door.for_admin else ANONYMOUS
-        try:
-            facts = door.facts(context)
-            for authenticator in self._authenticators:
-                caller = await authenticator.authenticate(facts, configured.directory)
-                if caller is not None:
-                    return caller
-            if configured.anonymous and door.takes_anonymous:
-                return ANONYMOUS
-            raise unproven(_how_to_prove(facts, configured.directory), Proof.ANONYMOUS)
-        except UsherError as error:
-            self._observer(CallerRefused(proof=error.metadata["proof"], detail=error.message))
-            raise
+        door = self._doors[listener]
+        while True:
+            configured = self._configured
+            if configured is None:
+                return LOCAL_ADMIN if door.for_admin else ANONYMOUS
+            try:
+                caller = await self._known(door, configured, context)
+            except UsherError as error:
+                self._observer(CallerRefused(proof=error.metadata["proof"], detail=error.message))
+                raise
+            # A proof may wait for its keys. A name of callers that are in force no more would get the rights
+            # that another caller of this name has now.
+            if configured is self._configured:
+                return caller
+
+    async def _known(
+        self, door: Door, configured: _Configured, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Caller:
+        facts = door.facts(context)
+        for authenticator in self._authenticators:
+            caller = await authenticator.authenticate(facts, configured.directory)
+            if caller is not None:
+                return caller
+        if configured.anonymous and door.takes_anonymous:
+            return ANONYMOUS
+        raise unproven(_how_to_prove(facts, configured.directory), Proof.ANONYMOUS)
 
 
 def _how_to_prove(facts: Facts, directory: Directory) -> str:

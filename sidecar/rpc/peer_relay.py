@@ -28,6 +28,8 @@ LONGEST_PATH: Final = 88
 MAX_CONNECTIONS_EACH: Final = 256
 """Of one user at a time, so that none keeps the others out."""
 _LAST_BYTES_SECONDS: Final = 0.5
+_ACCEPTED_AT_ONCE: Final = 128
+"""Connections, before the event loop has other work done."""
 
 # struct xucred of sys/ucred.h: version, uid, number of groups, groups (the first is the effective one).
 _XUCRED: Final = struct.Struct("=IIhxx16I")
@@ -112,7 +114,11 @@ class PeerRelay:
                 os.umask(mask)
             listening.setblocking(False)
             loop = asyncio.get_running_loop()
-            self._server = await loop.create_unix_server(lambda: _Outer(self), sock=listening, backlog=128)
+            self._server = await loop.create_unix_server(
+                lambda: _Outer(self), sock=listening, backlog=_ACCEPTED_AT_ONCE
+            )
+            # A full queue turns everybody away: it must outlast a burst of whoever connects and leaves.
+            listening.listen(socket.SOMAXCONN)
         except BaseException:
             listening.close()
             raise

@@ -22,7 +22,7 @@ from tests.attacks.corpus import CLAIMS, Step
 from tests.attacks.targets import Outcome
 
 WAIT_SECONDS = 60.0
-_LIMIT = {"statement_timeout": "1500ms"}
+_LIMIT = {"statement_timeout": "3500ms"}
 """Only so that the tests come to an end."""
 _ENTER = """
 SELECT set_config('request.jwt.claims', $1, false), set_config('role', 'authenticated', false),

@@ -5,7 +5,8 @@ REVOKE ALL ON salaries FROM PUBLIC;
 DROP TRIGGER IF EXISTS t ON notes;
 ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
 TRUNCATE notes, accounts, invoices, bulletins, salaries, audit, topics, posts, mistakes.plain,
-  mistakes.folded, mistakes.parts RESTART IDENTITY;
+  mistakes.folded, mistakes.parts, mistakes.branches, mistakes.members, mistakes.lists, mistakes.journal, members
+  RESTART IDENTITY;
 INSERT INTO notes (tenant_id, owner, body) VALUES
   ('acme', 'alice', 'acme note'), ('globex', 'bob', 'canaryglobex5d1f');
 INSERT INTO accounts VALUES ('alice@acme.example', 'acme'), ('bob@globex.example', 'globex');
@@ -18,3 +19,7 @@ SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
 INSERT INTO topics VALUES (1, 'acme');
 INSERT INTO posts VALUES (1, 'globex');
 INSERT INTO mistakes.parts VALUES ('globex', 'canaryglobex5d1f');
+INSERT INTO mistakes.branches VALUES ('acme_north', 'acme branch'), ('acmebank', 'canaryglobex5d1f');
+INSERT INTO members VALUES ('acme', 'acme list');
+INSERT INTO mistakes.members VALUES ('acme', 'globex list');
+INSERT INTO mistakes.lists VALUES ('acme list', 'acme members'), ('globex list', 'canaryglobex5d1f');

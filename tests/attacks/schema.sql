@@ -121,3 +121,29 @@ GRANT SELECT ON mistakes.parts, mistakes.parts_globex TO authenticated;
 -- A procedure that sets what it should not.
 CREATE PROCEDURE mistakes.set_path() LANGUAGE plpgsql AS $f$
 BEGIN PERFORM set_config('search_path', 'mistakes', false); END $f$;
+-- Functions that policies ask, and that say neither how their strings nor where their names are read.
+CREATE FUNCTION mistakes.is_branch(branch text) RETURNS boolean LANGUAGE plpgsql STABLE AS $f$
+BEGIN RETURN branch LIKE (auth.session() ->> 'tenant_id') || '\_%'; END $f$;
+CREATE TABLE mistakes.branches (branch text, body text);
+ALTER TABLE mistakes.branches ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON mistakes.branches TO authenticated USING (mistakes.is_branch(branch));
+CREATE TABLE members (tenant_id text, list text);
+CREATE TABLE mistakes.members (tenant_id text, list text);
+ALTER TABLE members ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mistakes.members ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON members TO authenticated USING (tenant_id = (SELECT auth.session() ->> 'tenant_id'));
+CREATE POLICY tenant ON mistakes.members TO authenticated
+  USING (tenant_id = (SELECT auth.session() ->> 'tenant_id'));
+CREATE FUNCTION mistakes.is_member(asked text) RETURNS boolean LANGUAGE plpgsql STABLE AS $f$
+BEGIN RETURN EXISTS (SELECT FROM members WHERE list = asked); END $f$;
+CREATE TABLE mistakes.lists (list text, body text);
+ALTER TABLE mistakes.lists ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON mistakes.lists TO authenticated USING (mistakes.is_member(list));
+GRANT SELECT ON members, mistakes.members, mistakes.branches, mistakes.lists TO authenticated;
+-- A rule, whose actions run as the owner.
+CREATE TABLE mistakes.journal (tenant_id text, body text);
+ALTER TABLE mistakes.journal ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON mistakes.journal TO authenticated
+  USING (tenant_id = (SELECT auth.session() ->> 'tenant_id'));
+CREATE RULE forward AS ON INSERT TO mistakes.journal DO ALSO UPDATE notes SET body = NEW.body;
+GRANT INSERT ON mistakes.journal TO authenticated;

@@ -24,7 +24,7 @@ def target(request: pytest.FixtureRequest) -> ModuleType:
 
 
 def test_every_target_is_found() -> None:
-    assert {"token_parser", "verb_gate", "messages"} <= set(TARGETS)
+    assert {"token_parser", "verb_gate", "messages", "policy"} <= set(TARGETS)
 
 
 def test_seeds_and_some_mutations_find_nothing(target: ModuleType) -> None:

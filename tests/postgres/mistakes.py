@@ -61,6 +61,43 @@ MISTAKES = (
         undo="DROP FUNCTION usher.extra()",
     ),
     Mistake(
+        "function_changed", "ALTER FUNCTION auth.session() IMMUTABLE", "auth.session()", undo="reinstall"
+    ),
+    Mistake(
+        "function_changed", "ALTER FUNCTION usher.claims() PARALLEL SAFE", "usher.claims()", undo="reinstall"
+    ),
+    Mistake(
+        "function_backslash",
+        r"CREATE FUNCTION digits(t text) RETURNS boolean LANGUAGE plpgsql"
+        r" AS $$BEGIN RETURN t ~ '^\d+$'; END$$",
+        "public.digits(text)",
+    ),
+    Mistake(
+        "function_backslash",
+        r"CREATE FUNCTION trigger_digits() RETURNS trigger LANGUAGE plpgsql AS"
+        r" $$BEGIN NEW.x := E'\n' || '\'; RETURN NEW; END$$;"
+        "REVOKE ALL ON FUNCTION trigger_digits() FROM PUBLIC",
+        "public.trigger_digits()",
+    ),
+    Mistake(
+        "function_names",
+        "CREATE SCHEMA older; GRANT USAGE ON SCHEMA older TO authenticated;"
+        "CREATE TABLE older.member_list (m text); CREATE TABLE member_list (m text);"
+        "CREATE FUNCTION listed(t text) RETURNS boolean LANGUAGE sql STABLE AS"
+        " 'SELECT EXISTS (SELECT FROM member_list WHERE m = t)';"
+        "CREATE FUNCTION asks_listed(t text) RETURNS boolean LANGUAGE plpgsql STABLE AS"
+        " 'BEGIN RETURN listed(t); END';"
+        "CREATE TABLE of_members (m text); CREATE POLICY p ON of_members USING (asks_listed(m))",
+        "public.listed(text)",
+    ),
+    Mistake(
+        "table_rule",
+        "CREATE TABLE ruled (x int); GRANT INSERT ON ruled TO authenticated;"
+        "CREATE RULE more AS ON INSERT TO ruled DO ALSO DELETE FROM ruled WHERE x = 0",
+        "more ON public.ruled",
+        undo="DROP RULE more ON ruled",
+    ),
+    Mistake(
         "key_missing", "DELETE FROM usher.claim_key", "usher.claim_key", undo="SELECT usher.new_claim_key()"
     ),
     Mistake("key_granted", "GRANT SELECT ON usher.claim_key TO authenticated", "usher.claim_key"),

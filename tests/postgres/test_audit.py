@@ -219,10 +219,13 @@ async def test_the_mistakes_that_the_attack_corpus_makes_use_of_are_found(
         await admin.execute((Path(__file__).parent.parent / "attacks" / "schema.sql").read_text())
         found = {(one.name, one.object) for one in await audit(admin) if "mistakes." in one.object}
     assert found == {
+        ("function_backslash", "mistakes.is_branch(text)"),
         ("function_definer", "mistakes.run(text)"),
         ("function_immutable", "mistakes.tenant()"),
+        ("function_names", "mistakes.is_member(text)"),
         ("function_search_path", "mistakes.run(text)"),
         ("relation_unprotected", "mistakes.copied"),
+        ("table_rule", "forward ON mistakes.journal"),
         ("table_without_policy", "mistakes.parts"),
         ("table_without_rls", "mistakes.parts_globex"),
         ("table_without_rls", "mistakes.plain"),

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from usher.v1 import key_service_pb2, token_service_pb2
 
-from sidecar.core.callers import CallerIdentity, Directory
+from sidecar.core.callers import Caller, CallerIdentity, Directory
 from sidecar.core.events import CallerRefused, RpcFinished
 from sidecar.core.keys import Algorithm, generate
 from sidecar.rpc.access import ACCESS, Listener
-from sidecar.rpc.callers import Callers, Door
+from sidecar.rpc.callers import Callers, Door, Facts
 from sidecar.rpc.issuer_keys import IssuerKeys
 from sidecar.rpc.peer_relay import PeerRelay
 from sidecar.rpc.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
@@ -329,6 +330,27 @@ async def test_callers_that_change_are_seen_by_the_next_call() -> None:
         await there.answer(ISSUE, issue(), token_service_pb2.IssueTokenResponse, **bearer(KEY))
         callers.configure(Directory((ADMIN,)), anonymous=False)
         assert (await there.refusal(ISSUE, issue(), **bearer(KEY))).reason == "CALLER_UNAUTHENTICATED"
+
+
+async def test_a_call_that_waits_for_its_proof_is_none_of_the_callers_before() -> None:
+    """The name of the caller before may be another's by then."""
+    here, on = asyncio.Event(), asyncio.Event()
+
+    class SlowKeyProof(KeyProof):
+        async def authenticate(self, facts: Facts, directory: Directory) -> Caller | None:
+            found = await super().authenticate(facts, directory)
+            here.set()
+            await on.wait()
+            return found
+
+    callers = Callers(dict.fromkeys(Listener, Door()), (SlowKeyProof(),), Recorder())
+    callers.configure(Directory((ROBOT,)), anonymous=False)
+    async with running(callers=callers) as there:
+        call = there.start(ISSUE, issue(), **bearer(KEY))
+        await asyncio.wait_for(here.wait(), PATIENCE)
+        callers.configure(Directory((replace(ADMIN, name=ROBOT.name),)), anonymous=False)
+        on.set()
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_health_needs_no_caller(tmp_path: Path) -> None:

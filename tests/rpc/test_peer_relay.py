@@ -76,6 +76,15 @@ async def test_a_caller_is_known_by_user_and_group(tmp_path: Path) -> None:
         assert there.seen == [ME]
 
 
+async def test_a_burst_of_connections_turns_nobody_away(tmp_path: Path) -> None:
+    """They wait in the queue of the kernel, while this process has no time for them."""
+    async with relayed(f"{tmp_path}/a.sock") as there, contextlib.AsyncExitStack() as stack:
+        for _ in range(min(500, socket.SOMAXCONN - 1)):
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+            connection.setblocking(False)
+            connection.connect(there.path)  # BlockingIOError: the queue is full
+
+
 async def test_another_users_process_is_known_as_such() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can be another user")

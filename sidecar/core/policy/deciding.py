@@ -185,7 +185,8 @@ def _claim_steps(
 ) -> Iterator[Step]:
     sent = claims.get(name, _MISSING)
     if isinstance(rule, ListedClaim):
-        if sent is _MISSING:
+        # An empty list names no value, and would pass `values` without being any of them.
+        if sent is _MISSING or (sent == [] and rule.required):
             if rule.required:
                 yield Step(path, Verdict.REFUSE, "the claim is required")
         elif rule.allows(sent):

@@ -110,6 +110,7 @@ def test_claims_that_the_caller_sends() -> None:
     granted(rules, ask(claims={"tenant": "acme"}))
     granted(rules, ask(claims={"tenant": "acme", "note": {"any": [None]}}))
     assert refused(rules, ask(claims={})) == "callers.orders.claims.tenant"
+    assert refused(rules, ask(claims={"tenant": []})) == "callers.orders.claims.tenant"
     assert refused(rules, ask(claims={"tenant": "globex"})) == "callers.orders.claims.tenant"
     assert refused(rules, ask(claims={"tenant": "acme", "x": 1})) == "callers.orders.other_claims"
     granted(replace(rules, other_claims=True), ask(claims={"tenant": "acme", "x": 1}))

@@ -250,7 +250,7 @@ def _principal_as_documented(of: Rules, caller: Caller, principal: Principal) ->
         sent = name in principal.claims
         value = principal.claims.get(name)
         if isinstance(rule, ListedClaim):
-            if not sent and rule.required:
+            if rule.required and (not sent or value == []):
                 return False
             elements = value if isinstance(value, list) else [value]
             if sent and not rule.any and not all(_listed(rule, element) for element in elements):

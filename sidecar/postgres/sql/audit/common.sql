@@ -71,11 +71,14 @@ granted AS MATERIALIZED (
 -- The application's functions.
 functions AS MATERIALIZED (
   SELECT p.oid, p.proname, p.oid::regprocedure::text AS name, quote_ident(n.nspname) AS schema,
-         p.prosecdef, p.provolatile, p.proleakproof, p.prorettype,
+         p.prosecdef, p.provolatile, p.proleakproof, p.prorettype, p.proconfig,
+         pg_get_function_sqlbody(p.oid) IS NULL AND l.lanname IN ('sql', 'plpgsql') AS is_text,
          (SELECT substr(s, length('search_path=') + 1) FROM unnest(p.proconfig) AS s
           WHERE s LIKE 'search_path=%') AS search_path,
          replace(coalesce(pg_get_function_sqlbody(p.oid), p.prosrc), '"', '') AS body
-  FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+  FROM pg_proc AS p
+  JOIN pg_namespace AS n ON n.oid = p.pronamespace
+  JOIN pg_language AS l ON l.oid = p.prolang
   WHERE n.nspname NOT IN ('information_schema', 'auth', 'usher') AND n.nspname !~ '^pg_'
     AND p.prokind IN ('f', 'p')
     AND NOT EXISTS (
