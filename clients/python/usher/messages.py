@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import random
 import time
 import urllib.parse
@@ -153,11 +154,19 @@ def bearer(key: str | None, target: str, *, tls: bool) -> tuple[tuple[str, str],
         return ()
     if not (key.isascii() and key.isprintable()):
         raise invalid("key: it holds characters that no key has")
-    host = urllib.parse.urlsplit(f"//{target}").hostname or ""
-    local = target.startswith("unix:") or host in ("localhost", "::1") or host.startswith("127.")
-    if not tls and not local:
+    if not tls and not _is_local(target):
         raise invalid("key: it is sent to another machine by TLS only; give tls_ca")
     return (("authorization", f"Bearer {key}"),)
+
+
+def _is_local(target: str) -> bool:
+    if target.startswith("unix:"):
+        return True
+    try:
+        host = urllib.parse.urlsplit(f"//{target}").hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def issue_request(
