@@ -37,7 +37,15 @@ class Language:
         return next((name for name in self.needs if shutil.which(name) is None), "")
 
 
-LANGUAGES: Final = (Language(name="python", needs=(), build=(), run=(sys.executable, "runner/runner.py")),)
+LANGUAGES: Final = (
+    Language(name="python", needs=(), build=(), run=(sys.executable, "runner/runner.py")),
+    Language(
+        name="go",
+        needs=("go",),
+        build=(("go", "build", "-o", "{out}/go", "./runner"),),
+        run=("{out}/go",),
+    ),
+)
 
 
 class Runner:
