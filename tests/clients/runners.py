@@ -45,6 +45,15 @@ LANGUAGES: Final = (
         build=(("go", "build", "-o", "{out}/go", "./runner"),),
         run=("{out}/go",),
     ),
+    Language(
+        name="typescript",
+        needs=("node", "npm"),
+        build=(
+            ("npm", "ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"),
+            ("npm", "run", "--silent", "build"),
+        ),
+        run=("node", "runner/runner.mjs"),
+    ),
 )
 
 
