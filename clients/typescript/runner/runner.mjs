@@ -117,8 +117,7 @@ function native(value) {
     case "float": return Buffer.from(content, "hex").readDoubleBE();
     case "bytes": return Buffer.from(content, "hex");
     case "numeric": return new usher.Numeric(content);
-    case "date":
-      return new usher.PgDate(INFINITE_DATE[content] ?? (Number.isInteger(content) ? content : Date.parse(content) / 86_400_000));
+    case "date": return new usher.PgDate(INFINITE_DATE[content] ?? days(content));
     case "time": return new usher.PgTime(Number.isInteger(content) ? content : micros(content));
     case "timestamp":
     case "timestamptz":
@@ -128,6 +127,10 @@ function native(value) {
     case "array": return content.map(native);
     default: return content; // bool, text, other, and uuid, which is text in this language
   }
+}
+
+function days(content) {
+  return Number.isInteger(content) ? content : Date.parse(content) / 86_400_000;
 }
 
 function micros(time) {

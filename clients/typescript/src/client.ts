@@ -2,14 +2,15 @@
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, timestampDate, type Duration, type Timestamp } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, createClient, type CallOptions as Sending, type Client as Stub } from "@connectrpc/connect";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import type { CallOptions as Sending, Client as Stub } from "@connectrpc/connect";
 import { setTimeout as sleep } from "node:timers/promises";
 import { cancelled, closed, fromTransport, invalid, UsherError } from "./errors.js";
 import { KeyService, KeyState, type Key as KeyMessage } from "./gen/usher/v1/key_service_pb.js";
 import { QueryService, type ScopeSchema, type WhoAmIResponse } from "./gen/usher/v1/query_service_pb.js";
-import { TokenService } from "./gen/usher/v1/token_service_pb.js";
+import { TokenService, type IssueTokenResponse, type VerifyTokenResponse } from "./gen/usher/v1/token_service_pb.js";
 import { Result } from "./result.js";
-import { connection, type Tls } from "./transport.js";
+import { connection } from "./transport.js";
 import { claimsObject, parameter, text, type Parameter } from "./values.js";
 
 const [FIRST_WAIT_MS, LONGEST_WAIT_MS, LONGEST_TIMEOUT_MS] = [100, 2_000, 99_999_999];
@@ -17,8 +18,11 @@ const [FIRST_WAIT_MS, LONGEST_WAIT_MS, LONGEST_TIMEOUT_MS] = [100, 2_000, 99_999
 /** Custom claims: null, boolean, number, string, arrays and objects of them. */
 export type Claims = Readonly<Record<string, unknown>>;
 
+/** TLS with the system's roots (`true`), or with what is given in PEM. */
+export type Tls = boolean | { ca?: string | Uint8Array; cert?: string | Uint8Array; key?: string | Uint8Array };
+
 export interface ClientOptions {
-  /** TLS: `true` for the system's roots, or what is needed in PEM. */
+  /** Plain unless given. */
   tls?: Tls;
   /** A bearer key. Without TLS it goes to this machine only. */
   key?: string;
@@ -52,8 +56,14 @@ export interface TokenOptions {
   ttlSeconds?: number;
 }
 
-/** What a token says, and who signed it. */
-export interface Verified {
+/** What a revocation did. */
+export interface Revoked {
+  readonly active: Key;
+  /** A verifier with a cached set may accept the revoked key's tokens until then. */
+  readonly verifiersMayAcceptUntil: Date | undefined;
+}
+
+interface Said {
   readonly claims: Claims;
   readonly kid: string;
   readonly alg: string;
@@ -62,8 +72,14 @@ export interface Verified {
   readonly expireTime: Date;
 }
 
-export interface Token extends Verified {
+/** A token that was issued. */
+export interface Token extends Said {
   readonly token: string;
+}
+
+/** A token that was found valid. */
+export interface Verified extends Said {
+  readonly subject: string;
 }
 
 export interface Key {
@@ -111,7 +127,7 @@ export class Client {
     const ttl = duration("ttlSeconds", options.ttlSeconds, 1000);
     const request = { subject: text(sub, "sub"), claims: claimsObject(claims), audiences, ...(ttl && { ttl }) };
     const issued = await this.#call(this.#tokens.issueToken, request, options, true);
-    return { token: issued.token, ...header(issued) };
+    return { token: issued.token, ...said(issued) };
   }
 
   /** Gives a token that is good for a while, again and again. */
@@ -120,10 +136,10 @@ export class Client {
   }
 
   /** The claims of a valid token. Rejects with UsherError of one of the TOKEN reasons. */
-  async verifyToken(token: string, options: CallOptions & { audience?: string } = {}): Promise<Verified & { subject: string }> {
+  async verifyToken(token: string, options: CallOptions & { audience?: string } = {}): Promise<Verified> {
     const request = { token: text(token, "token"), audience: text(options.audience ?? "", "audience") };
     const verified = await this.#call(this.#tokens.verifyToken, request, options, true);
-    return { subject: verified.subject, ...header(verified) };
+    return { subject: verified.subject, ...said(verified) };
   }
 
   /** The scope of an end user. Throws UsherError for claims that cannot be sent. */
@@ -144,13 +160,13 @@ export class Client {
   }
 
   /** Lets the prepared key sign now; on the admin address. */
-  async rotateKeys(options: CallOptions & { force?: boolean } = {}): Promise<{ active: Key; retired: Key | undefined }> {
+  async rotateKeys(options: CallOptions & { force?: boolean } = {}): Promise<{ active: Key; retired?: Key }> {
     const rotated = await this.#call(this.#keys.rotateKeys, { force: options.force ?? false }, options, false);
-    return { active: key(rotated.active!), retired: rotated.retired && key(rotated.retired) };
+    return { active: key(rotated.active!), ...(rotated.retired && { retired: key(rotated.retired) }) };
   }
 
-  /** Takes a key out of the set at once; on the admin address. Verifiers may accept its tokens for a while. */
-  async revokeKey(kid: string, options: CallOptions = {}): Promise<{ active: Key; verifiersMayAcceptUntil: Date | undefined }> {
+  /** Takes a key out of the set at once; on the admin address. */
+  async revokeKey(kid: string, options: CallOptions = {}): Promise<Revoked> {
     const revoked = await this.#call(this.#keys.revokeKey, { kid: text(kid, "kid") }, options, false);
     return { active: key(revoked.active!), verifiersMayAcceptUntil: moment(revoked.verifiersMayAcceptUntilTime) };
   }
@@ -169,7 +185,9 @@ export class Client {
     });
   }
 
-  async #run(scope: ScopeInit, statement: Statement, parameters: readonly Parameter[], options: QueryOptions): Promise<Result> {
+  async #run(
+    scope: ScopeInit, statement: Statement, parameters: readonly Parameter[], options: QueryOptions,
+  ): Promise<Result> {
     const { readOnly = false, maxRows = 0 } = options;
     if (!(Number.isInteger(maxRows) && maxRows >= 0 && maxRows < 2 ** 32)) throw invalid("maxRows: a number of rows");
     const statementTimeout = duration("statementTimeoutMs", options.statementTimeoutMs, 1);
@@ -179,7 +197,8 @@ export class Client {
       parameters: parameters.map((value, at) => parameter(value, `parameters[${at}]`)),
       options: { readOnly, maxRows, ...(statementTimeout && { statementTimeout }) },
     };
-    return new Result(await this.#call(this.#queries.runScopedQuery, request, options, readOnly), this.#options.jsonText);
+    const response = await this.#call(this.#queries.runScopedQuery, request, options, readOnly);
+    return new Result(response, this.#options.jsonText);
   }
 
   /** Runs a call within its deadline, and again where that changes nothing. */
@@ -293,9 +312,9 @@ function moment(time: Timestamp | undefined): Date | undefined {
   return time && timestampDate(time);
 }
 
-function header(said: { claims?: Claims; kid: string; alg: string; jti: string; issueTime?: Timestamp; expireTime?: Timestamp }) {
-  const { claims = {}, kid, alg, jti } = said;
-  return { claims, kid, alg, jti, issueTime: timestampDate(said.issueTime!), expireTime: timestampDate(said.expireTime!) };
+function said(token: IssueTokenResponse | VerifyTokenResponse): Said {
+  const { claims = {}, kid, alg, jti } = token;
+  return { claims, kid, alg, jti, issueTime: timestampDate(token.issueTime!), expireTime: timestampDate(token.expireTime!) };
 }
 
 function key(message: KeyMessage): Key {

@@ -65,12 +65,12 @@ export function fromTransport(thrown: unknown, repeatable: boolean): UsherError 
   const error = ConnectError.from(thrown);
   const status = error.metadata.has("grpc-status") ? error.code : local(error);
   const code = status === Code.Canceled ? "CANCELLED" : Code[status].replace(/\B[A-Z]/g, "_$&").toUpperCase();
-  const details = new Map(error.details.map((one) => ["type" in one ? one.type : "", "type" in one ? one.value : EMPTY]));
+  const details = new Map(error.details.map((one) => ("type" in one ? [one.type, one.value] : ["", EMPTY])));
   const info = parts(details.get("google.rpc.ErrorInfo"));
   const reason = info.length ? text(info, 1) : (OWN[code] ?? "CLIENT_OTHER");
   // An encoder's message may quote what it was to encode.
-  const readable = reason !== "CLIENT_OTHER" || error.metadata.has("grpc-status");
-  const made = new UsherError(code, reason, readable ? error.rawMessage : "the request was not sent or the answer not read");
+  const shown = reason !== "CLIENT_OTHER" || error.metadata.has("grpc-status");
+  const made = new UsherError(code, reason, shown ? error.rawMessage : "the request was not sent or the answer not read");
   made.metadata = pairs(info, 3);
   made.fields = pairs(parts(details.get("google.rpc.BadRequest")), 1);
   const retry = details.get("google.rpc.RetryInfo");

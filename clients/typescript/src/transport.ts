@@ -4,12 +4,10 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 import type { Transport } from "@connectrpc/connect";
 import * as net from "node:net";
 import * as tls from "node:tls";
+import type { Tls } from "./client.js";
 import { invalid } from "./errors.js";
 
 const CONNECT_MS = 5_000;
-
-/** TLS with the system's roots (`true`), or with what is given in PEM. */
-export type Tls = boolean | { ca?: string | Uint8Array; cert?: string | Uint8Array; key?: string | Uint8Array };
 
 /** The transport to a target, and what ends its connection. Throws UsherError CLIENT_INVALID. */
 export function connection(target: string, security: Tls, key: string | undefined): [Transport, () => void] {
@@ -47,7 +45,8 @@ function context(security: Exclude<Tls, false>): tls.SecureContext {
   try {
     const { ca, cert, key } = security === true ? {} : security;
     const pem = (name: string, octets?: string | Uint8Array) => octets && { [name]: Buffer.from(octets as string) };
-    return tls.createSecureContext({ minVersion: "TLSv1.2", ...pem("ca", ca), ...pem("cert", cert), ...pem("key", key) });
+    const given = { ...pem("ca", ca), ...pem("cert", cert), ...pem("key", key) };
+    return tls.createSecureContext({ minVersion: "TLSv1.2", ...given });
   } catch {
     throw invalid("tls: ca, cert and key must be PEM, and cert and key a pair");
   }

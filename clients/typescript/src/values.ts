@@ -50,7 +50,7 @@ export class PgTime {
   toJSON(): string { return this.toString(); }
 }
 
-/** A timestamp or timestamptz: seconds since 1970-01-01 rounded down (2^63-1 and -2^63 are infinite), and microseconds. */
+/** A timestamp: seconds since 1970-01-01 rounded down, of which 2^63-1 and -2^63 are infinite, and microseconds. */
 export class PgTimestamp {
   /** @param utc whether it is a timestamptz */
   constructor(readonly seconds: bigint, readonly micros = 0, readonly utc = false) {
@@ -60,7 +60,9 @@ export class PgTimestamp {
   /** 1, -1, or 0 for a timestamp that is finite. */
   get infinite(): number { return extreme(this.seconds, INT64); }
   /** To the millisecond, in UTC. An invalid Date where Date does not reach. */
-  toDate(): Date { return new Date(this.infinite ? NaN : Number(this.seconds) * 1000 + Math.floor(this.micros / 1000)); }
+  toDate(): Date {
+    return new Date(this.infinite ? NaN : Number(this.seconds) * 1000 + Math.floor(this.micros / 1000));
+  }
   /** In the form of ISO 8601, which Postgres reads too. */
   toString(): string {
     const days = Math.floor(Number(this.seconds) / 86_400);
@@ -80,11 +82,15 @@ export class PgInterval {
   }
   /** 1, -1, or 0 for an interval that is finite. */
   get infinite(): number {
-    const [months, days, micros] = [extreme(this.months, INT32), extreme(this.days, INT32), extreme(this.micros, INT64)];
-    return months === days && days === micros ? months : 0;
+    const months = extreme(this.months, INT32);
+    return months === extreme(this.days, INT32) && months === extreme(this.micros, INT64) ? months : 0;
   }
   /** In a form that Postgres reads. */
-  toString(): string { return INFINITY[this.infinite] ?? `${this.months} mons ${this.days} days ${this.micros} microseconds`; }
+  toString(): string {
+    const size = this.micros < 0n ? -this.micros : this.micros;
+    const time = `${this.micros < 0n ? "-" : ""}${clock(Number(size / 1_000_000n), Number(size % 1_000_000n))}`;
+    return INFINITY[this.infinite] ?? `${this.months} mons ${this.days} days ${time}`;
+  }
   toJSON(): string { return this.toString(); }
 }
 
@@ -141,16 +147,20 @@ function sent(value: unknown, place: string): Sent {
   if (value instanceof PgDate) return { case: "dateValue", value: value.days };
   if (value instanceof PgTime) return { case: "timeValue", value: BigInt(value.micros) };
   if (value instanceof PgInterval) return { case: "intervalValue", value: { ...value } };
-  if (value instanceof PgTimestamp) return { case: "timestampValue", value: { seconds: value.seconds, micros: value.micros } };
+  if (value instanceof PgTimestamp) return timestamp(value.seconds, value.micros);
   if (value instanceof Json) return { case: "jsonValue", value: json(value.value, place) };
   if (value instanceof Date && !Number.isNaN(value.getTime())) {
     const seconds = Math.floor(value.getTime() / 1000);
-    return { case: "timestampValue", value: { seconds: BigInt(seconds), micros: (value.getTime() - seconds * 1000) * 1000 } };
+    return timestamp(BigInt(seconds), (value.getTime() - seconds * 1000) * 1000);
   }
   if (Array.isArray(value)) {
     return { case: "arrayValue", value: { elements: value.map((item, at) => parameter(item, `${place}[${at}]`)) } };
   }
   throw invalid(`${place}: this is no value that is sent; wrap JSON in Json, and send null for NULL`);
+}
+
+function timestamp(seconds: bigint, micros: number): Sent {
+  return { case: "timestampValue", value: { seconds, micros } };
 }
 
 function json(value: unknown, place: string): string {
