@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import functools
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from sidecar.app.claim_key_reload import ClaimKeyReloader
 from sidecar.config import Config
 from sidecar.core.clock import Clock
 from sidecar.core.events import Observer
@@ -39,22 +41,28 @@ def build_backend(config: Config, clock: Clock, observer: Observer) -> BackendPa
 
 
 def _postgres(config: Config, clock: Clock, observer: Observer) -> BackendParts:
+    async def check(connection: Any) -> str | None:
+        return await check_database(connection, settings=config.claim_settings, key=backend.key)
+
+    pool = Pool(config.pool_settings, check, clock, observer)
     key = ClaimKey.parse(config.claim_key)
-    pool = Pool(
-        config.pool_settings,
-        functools.partial(check_database, settings=config.claim_settings, key=key),
-        clock,
-        observer,
-    )
+    backend = SignedClaimsBackend(pool, config.claim_settings, key, config.pool_settings.pooling)
 
     def connections() -> tuple[int, int, int]:
         state = pool.state
         return state.size, state.in_use, state.waiting
 
+    async def run() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(pool.run(), name="pool")
+            if config.claim_key_file:
+                reloader = ClaimKeyReloader(Path(config.claim_key_file), backend, clock, observer)
+                tasks.create_task(reloader.run(), name="claim key")
+
     return BackendParts(
-        backend=SignedClaimsBackend(pool, config.claim_settings, key, config.pool_settings.pooling),
+        backend=backend,
         trouble=lambda: pool.trouble,
         connections=connections,
-        run=pool.run,
+        run=run,
         close=pool.close,
     )

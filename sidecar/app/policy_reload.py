@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
+from sidecar.app.file_signature import Signature, signature_of
 from sidecar.config import load_policy
-from sidecar.core.clock import Clock
+from sidecar.core.clock import Clock, woken_or_later
 from sidecar.core.errors import SettingsError
 from sidecar.core.events import Observer, PolicyLoaded
 from sidecar.core.policy import Authorizer, Policy
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks at the file."""
-
-Signature = tuple[int, int, int, int] | None
 
 
 class PolicyReloader:
@@ -41,7 +39,7 @@ class PolicyReloader:
     def first(self) -> Policy:
         """The policy to start with. Raises SettingsError for one that cannot be put in force."""
         # Before reading: what changes meanwhile is read again.
-        self._signature = _signature(self._path)
+        self._signature = signature_of(self._path)
         policy = load_policy(self._path, self._statements)
         self._observer(PolicyLoaded(outcome="loaded", callers=len(policy.callers)))
         return policy
@@ -53,7 +51,7 @@ class PolicyReloader:
         """
         while True:
             asked = await self._woken_or_later()
-            signature = _signature(self._path)
+            signature = signature_of(self._path)
             if asked or signature != self._signature:
                 self._signature = signature
                 await self._load(authorizer, configure)
@@ -76,22 +74,7 @@ class PolicyReloader:
 
     async def _woken_or_later(self) -> bool:
         """Whether it was woken."""
-        woken = asyncio.ensure_future(self._wake.wait())
-        later = asyncio.ensure_future(self._clock.sleep(LOOK_SECONDS))
-        try:
-            await asyncio.wait({woken, later}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            woken.cancel()
-            later.cancel()
+        await woken_or_later(self._clock, self._wake, LOOK_SECONDS)
         asked = self._wake.is_set()
         self._wake.clear()
         return asked
-
-
-def _signature(path: Path) -> Signature:
-    """What changes when the file does; None when it is not there. Follows links, as a ConfigMap has them."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev

@@ -23,6 +23,17 @@ class Clock(Protocol):
         ...
 
 
+async def woken_or_later(clock: Clock, woken: asyncio.Event, seconds: float) -> None:
+    """Returns when `woken` is set, after `seconds` at the latest. It does not clear it."""
+    set_ = asyncio.ensure_future(woken.wait())
+    later = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({set_, later}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        set_.cancel()
+        later.cancel()
+
+
 class SystemClock:
     """The machine's clock."""
 

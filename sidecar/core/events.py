@@ -181,6 +181,17 @@ class TlsLoaded:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimKeyLoaded:
+    """Another claim key was read. `outcome` is loaded, or refused: then the one before stays in force.
+
+    `detail` says why, without the key.
+    """
+
+    outcome: str
+    detail: str = ""
+
+
 Event = (
     RpcFinished
     | RpcFault
@@ -199,6 +210,7 @@ Event = (
     | CallerRefused
     | CallerKeysFetched
     | TlsLoaded
+    | ClaimKeyLoaded
 )
 
 Observer = Callable[[Event], None]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.core.clock import Clock
+from sidecar.core.clock import Clock, woken_or_later
 
 LOOK_SECONDS: Final = 5.0
 """Between two looks when nobody wakes the watcher: some checks change by time alone."""
@@ -58,13 +58,4 @@ class Health:
             if checks != last:
                 await report(checks)
                 last = checks
-            await self._woken_or_later()
-
-    async def _woken_or_later(self) -> None:
-        woken = asyncio.ensure_future(self._woken.wait())
-        later = asyncio.ensure_future(self._clock.sleep(LOOK_SECONDS))
-        try:
-            await asyncio.wait({woken, later}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            woken.cancel()
-            later.cancel()
+            await woken_or_later(self._clock, self._woken, LOOK_SECONDS)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import asyncpg
 
 from sidecar.postgres.claim_key import ClaimKey
-from sidecar.postgres.signed_claims import KEY_UNKNOWN, TAMPERED, ClaimSettings, begin_as
+from sidecar.postgres.signed_claims import TAMPERED, ClaimSettings, trouble_of_key
 
 # The functions are looked up in the catalog: to_regprocedure fails where the login may not use the schema.
 # Since 16 a membership may come without the right to SET ROLE.
@@ -52,6 +52,13 @@ SELECT
   (SELECT s.nspname FROM pg_catalog.pg_namespace AS s
    WHERE s.nspname !~ '^pg_' AND pg_catalog.has_schema_privilege(r.oid, s.oid, 'CREATE')
    LIMIT 1) AS open_schema,
+  -- By the policy statements run as other roles, too, and free SQL may take each of them.
+  (SELECT ARRAY[o.rolname, s.nspname]::pg_catalog.text[]
+   FROM pg_catalog.pg_roles AS o
+   JOIN pg_catalog.pg_namespace AS s ON pg_catalog.has_schema_privilege(o.oid, s.oid, 'CREATE')
+   WHERE s.nspname !~ '^pg_' AND pg_catalog.pg_has_role(session_user, o.oid, login.may_become)
+   ORDER BY o.rolname OPERATOR(pg_catalog.=) session_user  -- which may inherit it
+   LIMIT 1) AS open_to_login,
   coalesce(pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE'), false) AS usable
 FROM login
 LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = $1
@@ -74,7 +81,7 @@ async def check_database(
         found = await connection.fetchrow(_CHECK, settings.role)
     assert found is not None  # its first table has one row
     trouble = _of_database(found, settings) or _of_login(found, settings)
-    trouble = trouble or await _of_key(connection, settings.role, key)
+    trouble = trouble or await trouble_of_key(connection, settings.role, key)
     if trouble is None and not settings.unsigned_claims:
         trouble = await _of_forgery(connection, settings.role)
     return trouble
@@ -124,6 +131,12 @@ def _of_login(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
             f"the login owns the table {found['owned_by_login']}, so that SQL which returns to the login "
             "sees all of it; use a login that owns nothing"
         )
+    if found["open_to_login"] and not settings.allow_privileged_login:
+        role, schema = found["open_to_login"]
+        return (
+            f"a statement may become the role {role}, which may create tables in the schema {schema}, by "
+            f"which one user's rows could reach another; run `REVOKE CREATE ON SCHEMA {schema} FROM {role}`"
+        )
     if not found["marked"] and not settings.allow_privileged_login:
         return "the login is no member of usher_login; run `usher db install --logins ...`"
     if not found["alone"] and not settings.shared_login:
@@ -147,15 +160,3 @@ async def _of_forgery(connection: asyncpg.Connection[Any], role: str) -> str | N
     finally:
         await connection.execute("ROLLBACK")
     return "auth.session() believes forged claims; run the SQL of `usher db install --print` to restore it"
-
-
-async def _of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
-    try:
-        await begin_as(connection, key, role, "{}", 5.0, "BEGIN READ ONLY")
-    except asyncpg.PostgresError as error:
-        if getattr(error, "sqlstate", "") != TAMPERED:
-            raise
-        return KEY_UNKNOWN
-    finally:
-        await connection.execute("ROLLBACK")
-    return None

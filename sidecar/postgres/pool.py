@@ -71,8 +71,10 @@ def head(pooling: Pooling, *, read_only: bool) -> str:
     if pooling is Pooling.DIRECT:
         return "BEGIN READ ONLY" if read_only else "BEGIN"
     settings = "".join(f"SET LOCAL {name} = '{value}'; " for name, value in SESSION_SETTINGS.items())
-    # DISCARD TEMP writes; a transaction may become read-only later, not the other way.
-    return f"BEGIN; {_scrub_now()}; {settings}{'SET TRANSACTION READ ONLY' if read_only else ''}"
+    # DISCARD TEMP writes; a transaction may become read-only later, not the other way. And it begins as the
+    # user before has set it, whatever is reset in it.
+    begin, end = ("BEGIN", "SET TRANSACTION READ ONLY") if read_only else ("BEGIN READ WRITE", "")
+    return f"{begin}; {_scrub_now()}; {settings}{end}"
 
 
 _PROBE_SECONDS: Final = 5.0

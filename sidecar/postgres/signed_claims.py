@@ -106,6 +106,19 @@ async def begin_as(
     await connection.fetchrow(_ENTER, claims, key.tag(binding, role, claims), milliseconds, role)
 
 
+async def trouble_of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
+    """Why the database does not believe a key; None when it does. Raises asyncpg's errors."""
+    try:
+        await begin_as(connection, key, role, "{}", 5.0, "BEGIN READ ONLY")
+    except asyncpg.PostgresError as error:
+        if getattr(error, "sqlstate", "") != TAMPERED:
+            raise
+        return KEY_UNKNOWN
+    finally:
+        await connection.execute("ROLLBACK")
+    return None
+
+
 class SignedClaimsBackend:
     """Runs each statement in a transaction that carries the scope's claims, their tag and the role."""
 
@@ -114,13 +127,22 @@ class SignedClaimsBackend:
     ) -> None:
         self._pool = pool
         self._settings = settings
-        self._key = key
+        self.key = key
+        """What tags are made with; another one may take its place between two transactions."""
         self._pooling = pooling
 
     @property
     def kind(self) -> str:
         """The name under which this backend is reported: how identity reaches Postgres."""
         return "postgres"
+
+    async def try_key(self, key: ClaimKey) -> str | None:
+        """Why the database does not believe a key; None when it does. Raises UsherError."""
+        async with self._pool.lease() as connection:
+            try:
+                return await trouble_of_key(connection, self._settings.role, key)
+            except DRIVER_ERRORS as error:
+                raise self._translated(error) from None
 
     async def run(
         self, scope: Scope, statement: Statement, seal: Callable[[ResultSet], Sealed]
@@ -174,7 +196,7 @@ class SignedClaimsBackend:
         begin = head(self._pooling, read_only=read_only)
         role = scope.role or self._settings.role
         try:
-            await begin_as(connection, self._key, role, scope.payload_json, timeout, begin)
+            await begin_as(connection, self.key, role, scope.payload_json, timeout, begin)
         except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError):
             # The caller had no part in this: the role is gone, or may not be taken any more.
             raise UsherError(

@@ -50,7 +50,7 @@ def _decision_level(event: events.PolicyDecided) -> int:
     return logging.DEBUG if event.verdict == "allowed" else logging.INFO
 
 
-def _loaded_level(event: events.PolicyLoaded | events.TlsLoaded) -> int:
+def _loaded_level(event: events.PolicyLoaded | events.TlsLoaded | events.ClaimKeyLoaded) -> int:
     return logging.INFO if event.outcome == "loaded" else logging.ERROR
 
 
@@ -76,6 +76,7 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.CallerRefused: ("caller_refused", logging.INFO),
     events.CallerKeysFetched: ("caller_keys_fetched", _keys_level),
     events.TlsLoaded: ("tls_loaded", _loaded_level),
+    events.ClaimKeyLoaded: ("claim_key_loaded", _loaded_level),
 }
 """The name in the log and the level of every event."""
 

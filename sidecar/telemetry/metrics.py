@@ -97,6 +97,7 @@ class Metrics:
             events.CallerRefused: lambda event: self._callers_refused.of(event.proof).inc(),
             events.CallerKeysFetched: self._caller_keys_fetched,
             events.TlsLoaded: self._tls_loaded,
+            events.ClaimKeyLoaded: lambda event: self._claim_key_reloads.of(event.outcome).inc(),
         }
 
     def observe(self, event: events.Event) -> None:
@@ -207,6 +208,9 @@ class Metrics:
         )
         self._caller_keys = Gauge(
             "usher_caller_jwks_keys", "Keys of service-account tokens in use.", registry=self._registry
+        )
+        self._claim_key_reloads = self._counter(
+            "usher_claim_key_reloads_total", "Readings of another claim key, by outcome.", "outcome"
         )
         self._tls_reloads = self._counter(
             "usher_tls_reloads_total", "Readings of the TLS files, by outcome.", "outcome"

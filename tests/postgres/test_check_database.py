@@ -102,6 +102,12 @@ async def test_an_empty_database_is_unfit(fresh_database: str) -> None:
             "DROP ROLE usher_mighty",
             "may become",
         ),
+        (
+            "CREATE ROLE usher_editor; GRANT usher_editor TO usher_stranger;"
+            "GRANT CREATE ON SCHEMA public TO usher_editor",
+            "REVOKE CREATE ON SCHEMA public FROM usher_editor; DROP ROLE usher_editor",
+            "may become the role usher_editor, which may create tables in the schema public",
+        ),
         ("ALTER FUNCTION auth.user_id() RENAME TO whoever", "SELECT", "are missing"),
         (
             "ALTER TABLE users OWNER TO authenticated",

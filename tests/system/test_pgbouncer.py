@@ -147,3 +147,16 @@ def test_writes_and_read_only_work_there(sidecar: Process) -> None:
     with connected(sidecar.grpc_address) as client:
         changed = client.rows(as_user("bob", tenant_id="acme"), "update users set name = name returning id")
         assert changed == [("bob",)]
+
+
+def test_nobody_can_keep_the_others_from_writing(sidecar: Process) -> None:
+    with connected(sidecar.grpc_address) as client:
+        for number in range(12):
+            client.rows(
+                as_user("alice", tenant_id="acme"),
+                "select set_config('default_transaction_read_only', 'on', false)",
+            )
+            changed = client.rows(
+                as_user("bob", tenant_id="acme"), "update users set name = name returning id"
+            )
+            assert changed == [("bob",)], number

@@ -206,6 +206,11 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         "error",
         {"event": "tls_loaded", "outcome": "refused", "expires_at": 5.0, "detail": "tls_key_file: gone"},
     ),
+    (
+        events.ClaimKeyLoaded(outcome="refused", detail="claim_key_file cannot be read"),
+        "error",
+        {"event": "claim_key_loaded", "outcome": "refused", "detail": "claim_key_file cannot be read"},
+    ),
 ]
 
 

@@ -82,6 +82,7 @@ def busy_metrics() -> Metrics:
         events.CallerRefused(proof="key", detail="authorization: the key is no caller's"),
         events.CallerKeysFetched(outcome="failed", keys=2, detail="TimeoutError"),
         events.TlsLoaded(outcome="refused", expires_at=START, detail="tls_key_file: gone"),
+        events.ClaimKeyLoaded(outcome="loaded"),
     ]
     assert {type(event) for event in seen} == set(events.Event.__args__)
     for event in seen:
@@ -116,6 +117,7 @@ def test_every_event_is_counted() -> None:
     assert sample(metrics, "usher_callers_refused_total", proof="key") == 1
     assert sample(metrics, "usher_caller_jwks_fetches_total", outcome="failed") == 1
     assert sample(metrics, "usher_caller_jwks_keys") == 2
+    assert sample(metrics, "usher_claim_key_reloads_total", outcome="loaded") == 1
     assert sample(metrics, "usher_tls_reloads_total", outcome="refused") == 1
     assert sample(metrics, "usher_tls_certificate_expiry_timestamp_seconds") == START
     assert sample(metrics, "usher_tls_stale") == 1
