@@ -119,6 +119,31 @@ async def test_what_cannot_be_sent_names_its_place(value: Any) -> None:
     assert refused.value.reason == "CLIENT_INVALID"
 
 
+async def test_a_server_that_is_slow_to_take_a_connection_is_waited_for(live_sidecar: Any) -> None:
+    """Longer than the shortest wait between two attempts: a handshake over a slow line."""
+    host, _, port = live_sidecar.grpc_address.rpartition(":")
+
+    done = asyncio.Event()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.5)
+        there, back = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(copy(reader, back), copy(there, writer))
+        done.set()
+
+    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while octets := await source.read(65536):
+            sink.write(octets)
+        sink.close()
+        await sink.wait_closed()
+
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as server:
+        target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with usher.Client(target, retries=0) as client:
+            assert (await client.issue_token("alice")).token
+        await done.wait()
+
+
 async def test_no_error_shows_a_token_or_claim() -> None:
     async with usher.Client("127.0.0.1:1", retries=0) as client:
         for scope in (client.with_token("secret-token"), client.as_user("secret-sub", {"n": "secret"})):

@@ -67,10 +67,11 @@ class Client:
         *,
         audiences: Sequence[str] = (),
         ttl: float | None = None,
+        validate_only: bool = False,
         timeout: float | None = None,
     ) -> Token:
-        """A token for `sub`. Raises UsherError."""
-        request = messages.issue_request(sub, claims, audiences, ttl)
+        """A token for `sub`; with `validate_only` what it would be, signed by nobody. Raises UsherError."""
+        request = messages.issue_request(sub, claims, audiences, ttl, validate_only=validate_only)
         return messages.token_of(await self._call(self._tokens.IssueToken, request, timeout, repeatable=True))
 
     def token_source(

@@ -25,7 +25,7 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # despite its name how long an attempt may take
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.enable_retries", 1),
 )
@@ -170,12 +170,17 @@ def _is_local(target: str) -> bool:
 
 
 def issue_request(
-    sub: str, claims: Mapping[str, Any] | None, audiences: Sequence[str], ttl: float | None
+    sub: str,
+    claims: Mapping[str, Any] | None,
+    audiences: Sequence[str],
+    ttl: float | None,
+    *,
+    validate_only: bool,
 ) -> token_service_pb2.IssueTokenRequest:
     """The request of issue_token."""
     try:
         request = token_service_pb2.IssueTokenRequest(
-            subject=sub, audiences=audiences, claims=claims_struct(claims)
+            subject=sub, audiences=audiences, claims=claims_struct(claims), validate_only=validate_only
         )
     except (ValueError, TypeError, UnicodeEncodeError):
         raise invalid("sub, audiences: they must be text") from None
