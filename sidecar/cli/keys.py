@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
-from usher.v1 import key_service_pb2 as pb
-from usher.v1 import key_service_pb2_grpc
+import usher
 
 from sidecar.cli import remote
-from sidecar.cli.connecting import channel as connect
-from sidecar.cli.render import json_text
+from sidecar.cli.connecting import client as connect
+from sidecar.cli.render import fields_of, json_text
+
+_EXAMPLES: Final = """
+examples:
+  usher keys list
+  usher keys rotate --address unix:/run/usher/admin.sock
+  usher keys revoke "$KID" --json
+"""
 
 
 def add_to(verbs: Any) -> None:
     """Adds the verb."""
-    parser = verbs.add_parser("keys", help="list, rotate or revoke signing keys")
+    parser = verbs.add_parser(
+        "keys",
+        help="list, rotate or revoke signing keys",
+        description="Looks after the signing keys of a running sidecar, over its admin address.",
+        epilog=_EXAMPLES,
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     listing = actions.add_parser("list", help="show every key and its next step")
@@ -27,30 +38,28 @@ def add_to(verbs: Any) -> None:
     revoke.add_argument("kid", help="the key's id")
     revoke.set_defaults(run=_revoke)
     for action in (listing, rotate, revoke):
+        remote.add_json(action)
         remote.add_address(action, "grpc_admin_address")
-        action.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    with connect(chosen) as channel:
-        response = _stub(channel).ListKeys(pb.ListKeysRequest(), timeout=remote.DEADLINE_SECONDS)
+    with connect(chosen) as client:
+        keys = client.list_keys()
     if chosen.json:
-        print(json_text(response))
+        print(json_text({"keys": [fields_of(key) for key in keys]}))
         return 0
-    for key in response.keys:
-        state = pb.KeyState.Name(key.state).removeprefix("KEY_STATE_").lower()
+    for key in keys:
         step = f"next step {key.next_step_time.ToJsonString()}" if key.HasField("next_step_time") else ""
         print(
-            f"{key.kid}  {key.alg}  {state:8}  published {key.publish_time.ToJsonString()}  {step}".rstrip()
+            f"{key.kid}  {key.alg}  {usher.key_state(key).lower():8}  "
+            f"published {key.publish_time.ToJsonString()}  {step}".rstrip()
         )
     return 0
 
 
 def _rotate(chosen: argparse.Namespace) -> int:
-    with connect(chosen) as channel:
-        response = _stub(channel).RotateKeys(
-            pb.RotateKeysRequest(force=chosen.force), timeout=remote.DEADLINE_SECONDS
-        )
+    with connect(chosen) as client:
+        response = client.rotate_keys(force=chosen.force)
     if chosen.json:
         print(json_text(response))
     else:
@@ -59,10 +68,8 @@ def _rotate(chosen: argparse.Namespace) -> int:
 
 
 def _revoke(chosen: argparse.Namespace) -> int:
-    with connect(chosen) as channel:
-        response = _stub(channel).RevokeKey(
-            pb.RevokeKeyRequest(kid=chosen.kid), timeout=remote.DEADLINE_SECONDS
-        )
+    with connect(chosen) as client:
+        response = client.revoke_key(chosen.kid)
     if chosen.json:
         print(json_text(response))
     else:
@@ -70,7 +77,3 @@ def _revoke(chosen: argparse.Namespace) -> int:
         print(f"{response.active.kid} signs now")
         print(f"a verifier with a cached set may accept {chosen.kid} until {until}")
     return 0
-
-
-def _stub(channel: Any) -> key_service_pb2_grpc.KeyServiceStub:
-    return key_service_pb2_grpc.KeyServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
