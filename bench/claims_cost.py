@@ -23,9 +23,10 @@ from sidecar.core.issuer import Scope
 from sidecar.core.queries import Statement
 from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer, pool
-from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.pool import Pool, PoolSettings
-from sidecar.postgres.signed_claims import ClaimSettings, SignedClaimsBackend
+from sidecar.postgres.scoped_backend import ClaimSettings
+from sidecar.postgres.signed_claims import SignedClaimsBackend
 
 QUERIES = 300
 """In one turn."""
@@ -33,7 +34,7 @@ WAYS = ("plain, plans kept", "plain", "signed, plans kept", "signed")
 SCRUB = pool.SCRUB
 PLANS_KEPT = SCRUB.replace(";\nDISCARD PLANS", "")
 PASSWORD = "of-the-bench"
-ALICE = Scope(subject="alice", payload={"sub": "alice", "tenant_id": "acme", "iat": 0, "exp": 300})
+ALICE = Scope(subject="alice", payload={"sub": "alice", "tenant_id": "acme", "iat": 0, "exp": 4_000_000_000})
 QUERY = Statement(
     sql="select u.name, t.name from users as u join tenants as t on t.id = u.tenant_id",
     verb="SELECT",
@@ -52,7 +53,7 @@ SELECT pg_catalog.set_config('request.jwt.claims', $1, true),
 class PlainClaimsBackend(SignedClaimsBackend):
     """The same without tags."""
 
-    async def _enter(self, connection: Any, scope: Scope, timeout: float, *, read_only: bool) -> None:
+    async def enter(self, connection: Any, scope: Scope, timeout: float, *, read_only: bool) -> None:
         await connection.execute("BEGIN READ ONLY" if read_only else "BEGIN")
         await connection.fetchrow(_PLAIN, scope.payload_json, str(round(timeout * 1000)), self._settings.role)
 
@@ -138,7 +139,7 @@ async def measure(server: EmbeddedPostgres, rounds: int) -> dict[str, list[tuple
             async with opened(server, name.partition(",")[0]) as chosen:
                 async with chosen.lease() as connection:
                     pid = connection.get_server_pid()
-                backend = kind(chosen, ClaimSettings(), key)
+                backend = kind(chosen, ClaimSettings(), CurrentKey(key))
                 await turn(backend, chosen, pid, 30)  # warms up
                 found[name].append(await turn(backend, chosen, pid, QUERIES))
     return found

@@ -216,12 +216,13 @@ def test_every_switch_that_weakens_is_off_and_says_its_consequence() -> None:
     assert weakening == {
         "allow_anonymous",
         "allow_privileged_login",
+        "allow_stale_revocations",
         "shared_login",
         "show_database_messages",
         "unsafe_rotation_timing",
         "unsigned_claims",
     }
-    config = loaded(arguments=dict.fromkeys(weakening, "true"))
+    config = loaded(arguments=dict.fromkeys(weakening, "true") | {"database_backend": "postgres"})
     assert dict(config.weakened()) == {name: DECLARED[name].weakens for name in weakening}
 
 
@@ -243,8 +244,22 @@ def test_every_switch_that_weakens_is_off_and_says_its_consequence() -> None:
         ({"dev_postgres_port": "65536"}, "dev_postgres_port"),
         ({"pool_min_size": "11"}, "pool_min_size"),
         ({"claim_key": "k1:beef"}, "claim_key"),
-        ({"database_logins": "9"}, "pool_max_size must not exceed database_logins"),
+        ({"database_logins": "10"}, "pool_max_size must be less than database_logins"),
+        ({"revocation_max_age": "9s"}, "revocation_max_age"),
         ({"database_pooling": "transaction"}, "shared_login"),
+        ({"unsigned_claims": "true"}, "needs database_backend=postgres"),
+        ({"unsigned_claims": "true", "database_backend": "pg_session_jwt"}, "database_backend=postgres"),
+        (
+            {"database_backend": "pg_session_jwt", "database_pooling": "transaction", "shared_login": "true"},
+            "use database_pooling=direct",
+        ),
+        (
+            {
+                "database_backend": "pg_session_jwt",
+                "database_url": "postgresql://u:p@ep-a-pooler.eu.example/db",
+            },
+            "a host without -pooler",
+        ),
         ({"pool_max_size": "0", "pool_min_size": "0"}, "pool_max_size"),
         ({"pool_max_size": "1001"}, "pool_max_size"),
         ({"database_url": "mysql://db/app"}, "database_url"),
@@ -290,6 +305,9 @@ def test_settings_that_break_a_guarantee(arguments: dict[str, str], expected: st
         },
         {"algorithm": "RS256", "rsa_bits": "4096"},
         {"database_url": "postgresql:///app?host=/run/postgresql"},
+        {"database_backend": "pg_session_jwt", "database_url": "postgresql://u:p@ep-a.eu.example/db"},
+        {"database_backend": "postgres", "unsigned_claims": "true"},
+        {"database_url": "postgresql://u:p@ep-a-pooler.eu.example/db"},
     ],
 )
 def test_settings_that_hold(arguments: dict[str, str]) -> None:

@@ -10,7 +10,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from usher.v1 import error_reason_pb2, key_service_pb2, query_service_pb2, token_service_pb2, values_pb2
+from usher.v1 import (
+    error_reason_pb2,
+    key_service_pb2,
+    query_service_pb2,
+    revocation_service_pb2,
+    token_service_pb2,
+    values_pb2,
+)
 
 from sidecar import __version__
 from sidecar.cli.main import parser
@@ -71,7 +78,7 @@ def test_tests_mirror_sources() -> None:
 def test_every_rpc_is_in_the_access_table() -> None:
     contract = {
         f"{service.full_name}/{method.name}"
-        for file in (token_service_pb2, query_service_pb2, key_service_pb2)
+        for file in (token_service_pb2, query_service_pb2, key_service_pb2, revocation_service_pb2)
         for service in file.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }

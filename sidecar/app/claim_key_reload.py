@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +11,7 @@ from sidecar.app.file_signature import Signature, signature_of
 from sidecar.core.clock import Clock
 from sidecar.core.errors import SettingsError, UsherError
 from sidecar.core.events import ClaimKeyLoaded, Observer
-from sidecar.postgres.claim_key import ClaimKey
-from sidecar.postgres.signed_claims import SignedClaimsBackend
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 
 LOOK_SECONDS: Final = 5.0
 """Between two looks at the file, and two tries of a key that was not taken."""
@@ -20,9 +20,17 @@ LOOK_SECONDS: Final = 5.0
 class ClaimKeyReloader:
     """Looks at claim_key_file. A key that cannot be read, or is not in the database, changes nothing."""
 
-    def __init__(self, path: Path, backend: SignedClaimsBackend, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self,
+        path: Path,
+        current: CurrentKey,
+        trouble_of: Callable[[ClaimKey], Awaitable[str | None]],
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
         self._path = path
-        self._backend = backend
+        self._current = current
+        self._trouble_of = trouble_of
         self._clock = clock
         self._observer = observer
         self._taken: Signature = None
@@ -46,9 +54,9 @@ class ClaimKeyReloader:
         try:
             text = await asyncio.to_thread(self._path.read_text, "utf-8")
             key = ClaimKey.parse(text)
-            if key == self._backend.key:
+            if key == self._current.key:
                 return ""
-            trouble = await self._backend.try_key(key)
+            trouble = await self._trouble_of(key)
         except SettingsError as error:
             return str(error)
         except UsherError as error:
@@ -57,6 +65,6 @@ class ClaimKeyReloader:
             return "claim_key_file cannot be read"
         if trouble:
             return trouble
-        self._backend.key = key
+        self._current.key = key
         self._observer(ClaimKeyLoaded(outcome="loaded"))
         return ""

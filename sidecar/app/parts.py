@@ -13,12 +13,21 @@ from sidecar.app.callers import CallerParts, build_callers
 from sidecar.app.policy_reload import PolicyReloader
 from sidecar.config import Config, load_statements
 from sidecar.core.clock import Clock
-from sidecar.core.events import CallerKeysFetched, DatabaseStateChanged, Event, Observer, SafetyWeakened
+from sidecar.core.events import (
+    CallerKeysFetched,
+    DatabaseStateChanged,
+    Event,
+    Observer,
+    RevocationsRead,
+    SafetyWeakened,
+)
 from sidecar.core.health import Health, Trouble
 from sidecar.core.issuer import Issuer
 from sidecar.core.keyring import SAFE_LEAD_SECONDS
 from sidecar.core.policy import Authorizer
 from sidecar.core.queries import ScopedQueries
+from sidecar.core.revocation_memory import MemoryRevocations
+from sidecar.core.revocations import Revocations
 from sidecar.core.rotation import Rotator, first_ring
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
@@ -26,6 +35,7 @@ from sidecar.rpc.access import ACCESS, Listener
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.key_service import KeyService
 from sidecar.rpc.query_service import QueryService
+from sidecar.rpc.revocation_service import RevocationService
 from sidecar.rpc.server import RpcListener, handlers
 from sidecar.rpc.token_service import TokenService
 from sidecar.telemetry.logs import observe as log
@@ -45,6 +55,7 @@ class Parts:
     policy_reloader: PolicyReloader | None
     rotator: Rotator
     database: BackendParts
+    revocations: Revocations
     health: Health
     observer: Observer
     rpc: RpcListener
@@ -64,7 +75,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     def observe(event: Event) -> None:
         metrics.observe(event)
         log(event)
-        if isinstance(event, DatabaseStateChanged | CallerKeysFetched):
+        if isinstance(event, DatabaseStateChanged | CallerKeysFetched | RevocationsRead):
             for listener in wake:
                 listener()
 
@@ -79,18 +90,37 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     authorizer = Authorizer(policy, clock, observe)
     callers = build_callers(config, policy, clock, observe)
     rotation = config.rotation_settings
-    signer = Signer(await first_ring(rotation, clock, observe), rotation, config.issuer_url, clock, observe)
+
+    def the_issuer() -> Issuer:
+        return issuer  # it asks the deny list, which may be in the database
+
+    database = build_backend(config, clock, observe, the_issuer)
+    revocations = Revocations(
+        database.revocations or MemoryRevocations(clock), config.revocation_settings, clock, observe
+    )
+    signer = Signer(
+        await first_ring(rotation, clock, observe),
+        rotation,
+        config.issuer_url,
+        clock,
+        observe,
+        revocations,
+    )
     rotator = Rotator(signer, rotation, clock, observe)
-    database = build_backend(config, clock, observe)
-    troubles: dict[str, Trouble] = {"keys": signer.trouble, "database": database.trouble}
+    troubles: dict[str, Trouble] = {
+        "keys": signer.trouble,
+        "database": database.trouble,
+        "revocations": revocations.trouble,
+    }
     if callers.keys is not None:
         troubles["caller_keys"] = callers.keys.trouble
     health = Health(troubles, clock)
     wake.append(health.wake)
     metrics.watch_keys(signer, rotation)
     metrics.watch_pool(database.connections)
+    metrics.watch_revocations(revocations)
 
-    issuer = Issuer(signer, config.issuer_settings, clock)
+    issuer = Issuer(signer, config.issuer_settings, clock, revocations=revocations)
     queries = ScopedQueries(database.backend, config.query_settings, clock, observe, catalog)
     calls = CallFactory(
         clock,
@@ -106,6 +136,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
         TokenService(issuer, signer, authorizer),
         QueryService(issuer, queries, config.max_message_bytes, authorizer),
         KeyService(signer, rotator, rotation, clock, authorizer),
+        RevocationService(revocations, authorizer),
         config.max_message_bytes,
     )
     rpc = functools.partial(
@@ -120,6 +151,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
         policy_reloader=reloader,
         rotator=rotator,
         database=database,
+        revocations=revocations,
         health=health,
         observer=observe,
         rpc=rpc(Listener.DATA, config.grpc_address, door=callers.doors[Listener.DATA]),

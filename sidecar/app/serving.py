@@ -16,7 +16,7 @@ from sidecar.config import Config
 from sidecar.core.clock import Clock
 from sidecar.core.events import Lifecycle
 from sidecar.core.health import Check
-from sidecar.rpc.server import KEY_SERVICE, QUERY_SERVICE, TOKEN_SERVICE
+from sidecar.rpc.server import KEY_SERVICE, QUERY_SERVICE, REVOCATION_SERVICE, TOKEN_SERVICE
 
 _LAST_ANSWERS_SECONDS = 0.5
 """For answers that are on their way when the last call has ended."""
@@ -48,11 +48,13 @@ async def serve(
     parts = await build(config, clock, reload or asyncio.Event())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.database.close, config.drain_grace)
+        stack.push_async_callback(parts.revocations.close)
         addresses = await _listen(parts, config, stack)
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(parts.rotator.run(), name="rotation"),
                 tasks.create_task(parts.database.run(), name="database"),
+                tasks.create_task(parts.revocations.run(), name="revocations"),
                 tasks.create_task(parts.health.watch(lambda checks: _publish(parts, checks)), name="health"),
             ]
             if parts.policy_reloader is not None:
@@ -86,12 +88,13 @@ async def _listen(parts: Parts, config: Config, stack: contextlib.AsyncExitStack
 
 
 async def _publish(parts: Parts, checks: tuple[Check, ...]) -> None:
-    """Tells gRPC health: tokens need a key, queries the database as well."""
+    """Tells gRPC health: tokens need a key, queries the database and a current deny list as well."""
     ok = {check.name: check.ok for check in checks}
     states = {
         TOKEN_SERVICE: ok["running"] and ok["keys"],
-        QUERY_SERVICE: ok["running"] and ok["keys"] and ok["database"],
+        QUERY_SERVICE: ok["running"] and ok["keys"] and ok["database"] and ok["revocations"],
         KEY_SERVICE: ok["running"],
+        REVOCATION_SERVICE: ok["running"],
         "": all(ok.values()),
     }
     for listener in filter(None, (parts.rpc, parts.rpc_admin)):

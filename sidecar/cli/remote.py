@@ -152,5 +152,8 @@ def describe(error: usher.UsherError, chosen: argparse.Namespace) -> str:
             "between cut it; whether a statement was done is not known: look before you repeat a write"
         )
     if error.code == "UNIMPLEMENTED":
-        return f"{address} does not serve this; `usher keys` needs the admin address, all else the other one"
+        return (
+            f"{address} does not serve this; `usher keys` and the deny list need the admin address, all else "
+            "the other one"
+        )
     return f"{error.code}: {said}"

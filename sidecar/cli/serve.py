@@ -43,9 +43,10 @@ def _serve(chosen: argparse.Namespace) -> int:
         raise SettingsError(
             "database_url: name your database, best as USHER_DATABASE_URL; `usher dev` brings one of its own"
         )
-    if not config.claim_key:
+    if not config.claim_key and config.database_backend not in ("pg_session_jwt", "neon-http"):
         raise SettingsError(
-            "claim_key: give what `usher db install --logins` printed, as USHER_CLAIM_KEY or in a file"
+            "claim_key: give what `usher db install --logins` printed, as USHER_CLAIM_KEY or in a file; only "
+            "database_backend=pg_session_jwt needs none"
         )
     configure(config.log_format, config.log_level)
     return asyncio.run(_until_signal(config, lambda addresses: None))

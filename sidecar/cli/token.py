@@ -1,4 +1,4 @@
-"""`usher token`: issue, verify and decode."""
+"""`usher token`: issue, verify and decode; revocations.py adds what is done to tokens that are out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import jwt
 
-from sidecar.cli import remote
+from sidecar.cli import remote, revocations
 from sidecar.cli.connecting import client as connect
 from sidecar.cli.progress import waiting
 from sidecar.cli.remote import Failed
@@ -35,7 +35,7 @@ examples:
 
 def add_to(verbs: Any) -> None:
     """Adds the verb."""
-    parser = verbs.add_parser("token", help="issue, verify or decode a token")
+    parser = verbs.add_parser("token", help="issue, verify, decode or revoke a token")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     issue = actions.add_parser(
@@ -75,6 +75,7 @@ def add_to(verbs: Any) -> None:
     decode.add_argument("token", help='the token, or "-" to read it from standard input')
     remote.add_json(decode, "make refusals JSON, too: the answer always is")
     decode.set_defaults(run=_decode)
+    revocations.add_to(actions)
 
 
 def _issue(chosen: argparse.Namespace) -> int:

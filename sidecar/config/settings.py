@@ -24,14 +24,16 @@ from sidecar.config.declaring import (
     tcp_address,
     whole_seconds,
 )
+from sidecar.config.neon_settings import NEON_HTTP, check_neon_settings
 from sidecar.core.errors import SettingsError
 from sidecar.core.issuer import IssuerSettings
 from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm
 from sidecar.core.queries import QuerySettings
+from sidecar.core.revocations import RevocationSettings
 from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pooling, PoolSettings
-from sidecar.postgres.signed_claims import ClaimSettings
+from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 
 ADDRESSES: Final = ("grpc_address", "grpc_admin_address", "http_address", "admin_http_address")
 """The settings that say where Usher listens."""
@@ -100,6 +102,21 @@ class Config:
         "direct, or transaction for a PgBouncer in transaction mode, which needs shared_login",
         one_of("direct", "transaction"),
     )
+    database_backend: str = setting(
+        "auto",
+        "how identity reaches Postgres: postgres, by signed claims; pg_session_jwt, by tokens for that "
+        "extension; auto: by tokens where it is installed; neon-http: by Neon's POST /sql",
+        one_of("auto", "postgres", "pg_session_jwt", NEON_HTTP),
+    )
+    neon_sql_url: str = setting(
+        "", "neon-http: where statements are posted, for tests; empty: by the host in database_url", str
+    )
+    neon_ca_file: str = setting(
+        "", "neon-http: who signs the certificate of that URL, in PEM; empty: the system's", optional_path
+    )
+    neon_audience: str = setting(
+        "", "neon-http: what aud of every token holds; empty: what it holds anyway", str
+    )
     database_role: str = setting("authenticated", "the role that scoped statements run as", str)
     shared_login: bool = setting(
         False,
@@ -109,7 +126,7 @@ class Config:
     )
     unsigned_claims: bool = setting(
         False,
-        "accepts the functions of pg_session_jwt, which believe claims without a tag",
+        "accepts pg_session_jwt without a key, which believes plain claims; needs database_backend=postgres",
         switch,
         weakens="any SQL may make itself another user",
     )
@@ -145,6 +162,16 @@ class Config:
         "accepts a rotation faster than verifiers' caches, for tests",
         switch,
         weakens="verifiers with cached keys may refuse valid tokens",
+    )
+
+    revocation_max_age: float = setting(
+        60.0, "how old the deny list may be before tokens and scopes are refused", duration
+    )
+    allow_stale_revocations: bool = setting(
+        False,
+        "goes on when the deny list is older than revocation_max_age",
+        switch,
+        weakens="what is revoked while the deny list cannot be read is accepted",
     )
 
     default_deadline: float = setting(15.0, "deadline of a call that comes without one", duration)
@@ -190,18 +217,33 @@ class Config:
             )
         if self.claim_key:
             ClaimKey.parse(self.claim_key)
-        if self.database_logins and self.pool_max_size > self.database_logins:
+        if self.database_logins and self.pool_max_size >= self.database_logins:
             raise SettingsError(
-                "pool_max_size must not exceed database_logins: each connection needs its own"
+                "pool_max_size must be less than database_logins: each connection needs its own, and the "
+                "deny list has one as well"
             )
         if self.database_pooling == "transaction" and not self.shared_login:
             raise SettingsError(
                 "database_pooling=transaction needs shared_login: all sessions of a pooler are one login's"
             )
+        self._check_backend()
+        check_neon_settings(self)
         self.issuer_settings.validate()
         self.rotation_settings.validate()
         self.query_settings.validate()
         self.claim_settings.validate()
+        self.revocation_settings.validate()
+
+    def _check_backend(self) -> None:
+        if self.database_backend == "pg_session_jwt" and not self.pool_settings.own_sessions:
+            raise SettingsError(
+                "database_backend=pg_session_jwt needs a key in each session, which a pooler in transaction "
+                "mode would hand to others or drop; use database_pooling=direct, and a host without -pooler"
+            )
+        if self.unsigned_claims and self.database_backend != "postgres":
+            raise SettingsError(
+                "unsigned_claims needs database_backend=postgres: any other way the claims cannot be forged"
+            )
 
     @property
     def issuer_url(self) -> str:
@@ -236,6 +278,15 @@ class Config:
         )
 
     @property
+    def revocation_settings(self) -> RevocationSettings:
+        """The deny list's share."""
+        return RevocationSettings(
+            least=self.rotation_settings.hold,
+            max_age=self.revocation_max_age,
+            allow_stale=self.allow_stale_revocations,
+        )
+
+    @property
     def pool_settings(self) -> PoolSettings:
         """The pool's share."""
         return PoolSettings(
@@ -254,6 +305,8 @@ class Config:
             role=self.database_role,
             allow_privileged_login=self.allow_privileged_login,
             shared_login=self.shared_login,
+            # Not used with neon-http.
+            identity=Identity(self.database_backend) if self.database_backend != NEON_HTTP else Identity.AUTO,
             unsigned_claims=self.unsigned_claims,
             show_database_messages=self.show_database_messages,
             max_result_bytes=self.max_message_bytes,

@@ -19,6 +19,9 @@ from sidecar.core.errors import Reason, UsherError, invalid_field
 REGISTERED: Final = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti")
 """The names that Usher itself sets; never custom (RFC 7519 section 4.1)."""
 
+KID_CLAIM: Final = "usher_kid"
+"""How policies learn which key signed a scope's token. No token has it: never custom."""
+
 MAX_PAYLOAD_BYTES: Final = 8192
 """Largest JSON of all claims. With base64url, header and the largest signature (RSA 4096) a token stays
 below 12 KiB, which fits the header list of an HTTP/2 hop."""
@@ -104,6 +107,8 @@ def custom_claims(raw: Mapping[str, Any], path: str = "claims") -> dict[str, Jso
             raise _claim_error(
                 path, name, "is a registered claim that Usher sets; leave it out", Reason.CLAIM_RESERVED
             )
+        if name == KID_CLAIM:
+            raise _claim_error(path, name, "is Usher's own; choose another name", Reason.CLAIM_RESERVED)
         if not _NAME.match(name):
             # The name itself may be hostile text: it is not repeated.
             raise invalid_field(

@@ -192,6 +192,22 @@ class ClaimKeyLoaded:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationsRead:
+    """The deny list was read. `outcome` is read or failed; when it failed, the list before stays in force."""
+
+    outcome: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensRevoked:
+    """An entry of the deny list was made or removed here: `action` revoke or lift, `by` jti, sub or kid."""
+
+    by: str
+    action: str
+
+
 Event = (
     RpcFinished
     | RpcFault
@@ -210,6 +226,8 @@ Event = (
     | CallerRefused
     | CallerKeysFetched
     | TlsLoaded
+    | RevocationsRead
+    | TokensRevoked
     | ClaimKeyLoaded
 )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.core.claims import (
+    KID_CLAIM,
     REGISTERED,
     Claims,
     Json,
@@ -18,6 +19,7 @@ from sidecar.core.claims import (
 )
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, SettingsError, invalid_field
+from sidecar.core.revocations import Revocations
 from sidecar.core.signer import Issued, Signer
 
 
@@ -55,17 +57,23 @@ class TokenRequest:
 class Scope:
     """The end user of a query. `payload` is the full set of claims, `payload_json` the same as text.
 
-    `role` is the Postgres role to run as, None for the setting database_role.
+    `role` is the Postgres role to run as, None for the setting database_role. `kid` names the key of the
+    token that the scope is from, None when it is from none. `token` is a token of this issuer that says just
+    these claims, where the caller gave one.
     """
 
     subject: str
     payload: Mapping[str, Json]
     role: str | None = None
+    kid: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     @property
     def payload_json(self) -> str:
-        """Compact JSON, as Postgres is given it."""
-        return to_json(self.payload).decode()
+        """Compact JSON, as Postgres is given it: the claims, and the token's key as KID_CLAIM."""
+        if self.kid is None:
+            return to_json(self.payload).decode()
+        return to_json({**self.payload, KID_CLAIM: self.kid}).decode()
 
     @property
     def custom(self) -> dict[str, Json]:
@@ -90,11 +98,14 @@ class Issuer:
         settings: IssuerSettings,
         clock: Clock,
         new_jti: Callable[[], str] = lambda: str(uuid.uuid4()),
+        revocations: Revocations | None = None,
     ) -> None:
+        """`revocations` says for whom nothing is issued, and who is no scope's subject; None: nobody."""
         self._signer = signer
         self._settings = settings
         self._clock = clock
         self._new_jti = new_jti
+        self._revocations = revocations
 
     def claims(self, request: TokenRequest, *, path: str = "") -> Claims:
         """The checked claims of a request; `path` is the prefix of field names in errors.
@@ -117,22 +128,53 @@ class Issuer:
         return claims
 
     def issue(self, request: TokenRequest) -> Issued:
-        """Signs a token. Raises UsherError as `claims` does, or SIGNING_UNAVAILABLE."""
-        return self._signer.sign(self.claims(request))
+        """Signs a token. Raises UsherError as `claims` does, SIGNING_UNAVAILABLE or TOKEN_REVOKED."""
+        return self._signer.sign(self._checked(request))
 
     def preview(self, request: TokenRequest) -> Issued:
         """What `issue` would give, without a signature. Raises as it does."""
-        return self._signer.preview(self.claims(request))
+        return self._signer.preview(self._checked(request))
 
     def scope_of_principal(self, request: TokenRequest) -> Scope:
-        """The scope of a subject named directly. Raises as `claims`, naming fields of scope.principal."""
+        """The scope of a subject named directly.
+
+        Raises as `claims`, naming fields of scope.principal, and as Revocations.check.
+        """
         claims = self.claims(request, path="scope.principal.")
+        if self._revocations is not None:
+            self._revocations.check(
+                path="scope.principal.subject",
+                jti=claims.jti,
+                subject=claims.subject,
+                issued_at=claims.issued_at,
+            )
         return Scope(subject=claims.subject, payload=claims.payload())
 
     def scope_of_token(self, compact: str) -> Scope:
         """The scope of a token issued earlier. Raises UsherError with a TOKEN reason."""
         verified = self._signer.verify(compact, path="scope.token")
-        return Scope(subject=verified.subject, payload=verified.claims)
+        return Scope(subject=verified.subject, payload=verified.claims, kid=verified.kid, token=compact)
+
+    def _checked(self, request: TokenRequest) -> Claims:
+        """The claims of a token, unless it would be refused at once.
+
+        A list that is not current stops nobody here: signing goes on while the database is away, and whoever
+        is asked to believe the token looks again.
+        """
+        claims = self.claims(request)
+        if self._revocations is not None:
+            self._revocations.check_known(
+                path="subject",
+                jti=claims.jti,
+                subject=claims.subject,
+                kid=self._signer.preview(claims).kid,
+                issued_at=claims.issued_at,
+            )
+        return claims
+
+    def sign(self, payload: Mapping[str, Json]) -> str:
+        """A token that says a scope's claims. Raises UsherError SIGNING_UNAVAILABLE."""
+        return self._signer.sign_payload(payload)
 
     def _ttl(self, asked: float | None, callers_longest: int | None) -> int:
         longest = min(self._settings.max_ttl, callers_longest or self._settings.max_ttl)

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.core import jws
-from sidecar.core.claims import Claims
+from sidecar.core.claims import Claims, Json
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, TokenIssued, TokenRefused
 from sidecar.core.jws import VerifiedToken
 from sidecar.core.keyring import KeyRing, PublishedKeys, RotationSettings, may_sign, publish, unsettled
 from sidecar.core.keys import PublicKey, SigningKey
+from sidecar.core.revocations import Revocations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +33,23 @@ class Signer:
     """Signs and verifies from memory, without I/O."""
 
     def __init__(
-        self, ring: KeyRing, settings: RotationSettings, issuer: str, clock: Clock, observer: Observer
+        self,
+        ring: KeyRing,
+        settings: RotationSettings,
+        issuer: str,
+        clock: Clock,
+        observer: Observer,
+        revocations: Revocations | None = None,
     ) -> None:
-        """`ring` must have begun: a signer without a key cannot be made."""
+        """`ring` must have begun: a signer without a key cannot be made.
+
+        `revocations` says which tokens are refused before they expire; None: none.
+        """
         self._settings = settings
         self._issuer = issuer
         self._clock = clock
         self._observer = observer
+        self._revocations = revocations
         self._last_use, self._last_use_of = 0.0, ""
         self.replace_ring(ring)
 
@@ -74,16 +85,30 @@ class Signer:
     def sign(self, claims: Claims) -> Issued:
         """Signs claims. Raises UsherError SIGNING_UNAVAILABLE past the active key's hard end."""
         key = self._signing_key()
-        compact = jws.sign(key, claims.payload())
-        self._last_use = max(self._last_use, claims.issued_at)
+        compact = self._sign(key, claims.payload(), claims.issued_at, claims.expires_at)
+        return Issued(compact=compact, kid=key.public.kid, alg=key.public.algorithm.value, claims=claims)
+
+    def sign_payload(self, payload: Mapping[str, Json]) -> str:
+        """Signs claims that were checked before, for a verifier that shows them to the database.
+
+        `payload` must have `exp`. Raises as `sign` does.
+        """
+        key = self._signing_key()
+        expires_at = payload["exp"]
+        assert isinstance(expires_at, int)
+        # Not its `iat`: claims may be signed anew long after they were issued.
+        issued_at = min(int(self._clock.now()), expires_at)
+        return self._sign(key, payload, issued_at, expires_at)
+
+    def _sign(self, key: SigningKey, payload: Mapping[str, Json], issued_at: int, expires_at: int) -> str:
+        compact = jws.sign(key, payload)
+        self._last_use = max(self._last_use, issued_at)
         self._observer(
             TokenIssued(
-                alg=key.public.algorithm.value,
-                kid=key.public.kid,
-                ttl_seconds=claims.expires_at - claims.issued_at,
+                alg=key.public.algorithm.value, kid=key.public.kid, ttl_seconds=expires_at - issued_at
             )
         )
-        return Issued(compact=compact, kid=key.public.kid, alg=key.public.algorithm.value, claims=claims)
+        return compact
 
     def preview(self, claims: Claims) -> Issued:
         """What `sign` would give, without a signature. Raises as it does."""
@@ -93,10 +118,10 @@ class Signer:
     def verify(self, compact: str, *, audience: str | None = None, path: str = "token") -> VerifiedToken:
         """Checks a token of this issuer; `path` is its place in the request message.
 
-        Raises UsherError with one of the TOKEN reasons.
+        Raises UsherError with one of the TOKEN reasons, or as Revocations.current.
         """
         try:
-            return jws.verify(
+            token = jws.verify(
                 compact,
                 self._keys.get,
                 now=self._clock.now(),
@@ -104,6 +129,15 @@ class Signer:
                 audience=audience,
                 path=path,
             )
+            if self._revocations is not None:
+                self._revocations.check(
+                    path=path,
+                    jti=token.jti,
+                    subject=token.subject,
+                    kid=token.kid,
+                    issued_at=token.issued_at,
+                )
+            return token
         except UsherError as error:
             self._observer(TokenRefused(reason=error.reason.value))
             raise

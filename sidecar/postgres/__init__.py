@@ -2,5 +2,5 @@
 
 Owns everything that asyncpg and SQL know: the pool and its cleaning, how claims reach a session, how values
 are encoded, what SQLSTATEs mean, and the objects that `usher db install` installs. The only importer of
-asyncpg. Refuses to know gRPC, tokens' signatures and settings files; imports `core` alone.
+asyncpg. Refuses to know gRPC, the issuer's tokens and settings files; imports `core` alone.
 """

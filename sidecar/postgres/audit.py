@@ -96,25 +96,33 @@ SELECT set_config('request.jwt.claims', '{{"sub": "{_FORGED_SUBJECT}"}}', true)
 _BELIEVERS: Final = """
 SELECT p.proname FROM pg_proc AS p
 WHERE p.pronamespace = to_regnamespace('auth') AND p.proname IN ('session', 'jwt', 'user_id', 'uid')
-  AND p.pronargs = 0
+  AND p.pronargs = 0 AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_session_jwt')
 ORDER BY p.proname
 """
 
 _OURS: Final = """
 SELECT p.oid::regprocedure::text AS name, p.prosrc AS body,
        -- A plan must not keep the claims of one user, and in a worker the backend is another one.
-       p.provolatile = 'i' OR p.proparallel = 's' OR p.proname = 'claims' AND NOT (
-         p.prosecdef AND pg_get_userbyid(p.proowner) = 'usher_verifier'
+       p.provolatile = 'i' OR p.proparallel = 's' OR
+       p.proname IN ('claims', 'not_revoked', 'revocations', 'tag_fits') AND NOT (
+         p.prosecdef = (p.proname <> 'tag_fits') AND pg_get_userbyid(p.proowner) = 'usher_verifier'
          AND p.proconfig IS NOT DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']
        ) AS misplaced
 FROM pg_proc AS p
-WHERE p.pronargs = 0 AND (
-  p.pronamespace = to_regnamespace('usher')
+WHERE p.pronamespace = to_regnamespace('usher')
   OR p.pronamespace = to_regnamespace('auth') AND p.proname IN ('session', 'jwt', 'user_id', 'uid')
-     AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_session_jwt')
-)
+     AND p.pronargs = 0 AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_session_jwt')
 ORDER BY 1
 """
+
+INSTALLED: Final = (
+    "usher.claims()",
+    "usher.new_claim_key()",
+    "usher.not_revoked()",
+    "usher.revocations(text,text)",
+    "usher.tag_fits(bytea,text)",
+)
+"""The functions of the schema usher."""
 
 _POLICIES: Final = """
 SELECT format('%I ON %s', p.polname, p.polrelid::regclass) AS name,
@@ -160,7 +168,11 @@ async def audit(connection: asyncpg.Connection[Any], roles: Sequence[str] = ROLE
 
 
 async def _forged(connection: asyncpg.Connection[Any]) -> list[Finding]:
-    """Tries to forge claims, in each function that policies ask."""
+    """Tries to forge claims, in each function of ours that policies ask.
+
+    Those of pg_session_jwt believe plain claims here, but not in the sidecar's sessions, which have a key:
+    there check_database.py tries.
+    """
     found = []
     for name in [row["proname"] for row in await connection.fetch(_BELIEVERS)]:
         try:
@@ -179,7 +191,7 @@ async def _changed(connection: asyncpg.Connection[Any]) -> list[Finding]:
     installed = "\n".join(script.up for script in installer.scripts())
     rows = {row["name"]: row for row in await connection.fetch(_OURS)}
     wrong = [name for name, row in rows.items() if row["misplaced"] or row["body"] not in installed]
-    missing = [name for name in ("usher.claims()", "usher.new_claim_key()") if name not in rows]
+    missing = [name for name in INSTALLED if name not in rows]
     return [_finding(FUNCTION_CHANGED, name, REINSTALL) for name in wrong + missing]
 
 

@@ -6,8 +6,14 @@ from typing import Any, Final
 
 import asyncpg
 
-from sidecar.postgres.claim_key import ClaimKey
-from sidecar.postgres.signed_claims import TAMPERED, ClaimSettings, trouble_of_key
+from sidecar.core.errors import UsherError
+from sidecar.core.issuer import Scope
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
+from sidecar.postgres.pool import OutdatedError
+from sidecar.postgres.scoped_backend import ClaimSettings, Identity
+from sidecar.postgres.session_jwt import NOT_INSTALLED, begin_by_token
+from sidecar.postgres.session_keys import EXTENSION, SessionKey, extension_installed, session_key
+from sidecar.postgres.signed_claims import TAMPERED, trouble_of_key
 
 # The functions are looked up in the catalog: to_regprocedure fails where the login may not use the schema.
 # Since 16 a membership may come without the right to SET ROLE.
@@ -31,7 +37,7 @@ SELECT
     SELECT FROM pg_catalog.pg_proc AS f JOIN pg_catalog.pg_namespace AS u ON u.oid = f.pronamespace
     WHERE u.nspname = 'usher' AND f.proname = 'claims' AND f.pronargs = 0
   ) AS signed,
-  EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_session_jwt') AS foreign_functions,
+  EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_session_jwt') AS extension,
   EXISTS (
     SELECT FROM pg_catalog.pg_auth_members AS m
     JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
@@ -65,39 +71,91 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = $1
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'auth'
 """
 
+_PLAIN_CLAIMS_BELIEVED: Final = (
+    f"{EXTENSION} is installed, and without a key it believes claims that any SQL can forge; set "
+    "database_backend to auto, drop the extension, or set unsigned_claims to accept it"
+)
+
+_FORGED_SUBJECT: Final = "00000000-0000-4000-8000-000000000000"
+_TOLD: Final = "SELECT auth.user_id()"
+
+_FORGE_BY: Final = "SELECT pg_catalog.set_config($1, $2, true), pg_catalog.set_config('role', $3, true)"
+_STRANGE_REFUSED: Final = ("23514", "42804")
+
 _FORGE: Final = """
 SELECT pg_catalog.set_config('request.jwt.claims', '{}', true), pg_catalog.set_config('role', $1, true)
 """
 
 
+class DatabaseCheck:
+    """check_database for a pool: it remembers whether pg_session_jwt was there the last time.
+
+    Any session may be the one that is asked: where it is a new one, others may still be from before.
+    """
+
+    def __init__(self, settings: ClaimSettings, key: CurrentKey | None) -> None:
+        self._settings = settings
+        self._key = key
+        self._installed: bool | None = None
+
+    async def __call__(self, connection: asyncpg.Connection[Any]) -> str | None:
+        """Raises as check_database does."""
+        before, self._installed = self._installed, await extension_installed(connection)
+        if before not in (None, self._installed):
+            raise _outdated(self._installed)
+        return await check_database(connection, self._settings, self._key.key if self._key else None)
+
+
 async def check_database(
-    connection: asyncpg.Connection[Any], settings: ClaimSettings, key: ClaimKey
+    connection: asyncpg.Connection[Any], settings: ClaimSettings, key: ClaimKey | None
 ) -> str | None:
     """Why scoped statements cannot run safely with this login on this database; None when they can.
 
-    Raises asyncpg's errors.
+    `key` is not needed where identity goes by tokens. Raises asyncpg's errors, and OutdatedError when the
+    extension came or went since the session was opened.
     """
     async with connection.transaction():
         found = await connection.fetchrow(_CHECK, settings.role)
     assert found is not None  # its first table has one row
-    trouble = _of_database(found, settings) or _of_login(found, settings)
-    trouble = trouble or await trouble_of_key(connection, settings.role, key)
-    if trouble is None and not settings.unsigned_claims:
-        trouble = await _of_forgery(connection, settings.role)
-    return trouble
+    own = session_key(connection)
+    if trouble := _of_extension(found, settings, own):
+        return trouble
+    by_token = own is not None and own.believed
+    trouble = _of_database(found, settings, by_token) or _of_login(found, settings, by_token)
+    if trouble is not None:
+        return trouble
+    if own is not None and own.believed:
+        return await _of_token(connection, settings.role, own)
+    return await _of_signed_claims(connection, settings, key)
 
 
-def _of_database(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
+def _outdated(installed: bool) -> OutdatedError:
+    return OutdatedError(f"{EXTENSION} was {'installed' if installed else 'dropped'} meanwhile")
+
+
+def _of_extension(found: asyncpg.Record, settings: ClaimSettings, own: SessionKey | None) -> str | None:
+    installed = found["extension"]
+    if own is None:
+        if installed and settings.identity is Identity.SIGNED_CLAIMS:
+            return None if settings.unsigned_claims else _PLAIN_CLAIMS_BELIEVED
+        if installed:
+            return (
+                f"{EXTENSION} is installed, and needs a key in each session, which a pooler in transaction "
+                "mode would hand to others or drop; use database_pooling=direct, and a host without -pooler"
+            )
+    elif installed != own.believed:
+        raise _outdated(installed)
+    if not installed and settings.identity is Identity.SESSION_JWT:
+        return NOT_INSTALLED
+    return None
+
+
+def _of_database(found: asyncpg.Record, settings: ClaimSettings, by_token: bool) -> str | None:
     role = settings.role
     if not found["installed"]:
         return "auth.session() and auth.user_id() are missing; run `usher db install`"
-    if not found["signed"]:
+    if not found["signed"] and not by_token:
         return "usher.claims() is missing, so that any SQL could forge claims; run `usher db install`"
-    if found["foreign_functions"] and not settings.unsigned_claims:
-        return (
-            "pg_session_jwt is installed, and its functions believe claims that any SQL can forge; drop the "
-            "extension, or set unsigned_claims to accept it"
-        )
     if not found["role_exists"]:
         return f"the role {role} does not exist; run `usher db install`, or name another database_role"
     if found["role_privileged"]:
@@ -118,7 +176,7 @@ def _of_database(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
     return None
 
 
-def _of_login(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
+def _of_login(found: asyncpg.Record, settings: ClaimSettings, by_token: bool) -> str | None:
     if not found["member"]:
         return f"the login may not become the role {settings.role}; run `usher db install --login-role ...`"
     if found["login_privileged"] and not settings.allow_privileged_login:
@@ -137,7 +195,7 @@ def _of_login(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
             f"a statement may become the role {role}, which may create tables in the schema {schema}, by "
             f"which one user's rows could reach another; run `REVOKE CREATE ON SCHEMA {schema} FROM {role}`"
         )
-    if not found["marked"] and not settings.allow_privileged_login:
+    if not found["marked"] and not by_token and not settings.allow_privileged_login:
         return "the login is no member of usher_login; run `usher db install --logins ...`"
     if not found["alone"] and not settings.shared_login:
         return (
@@ -145,6 +203,17 @@ def _of_login(found: asyncpg.Record, settings: ClaimSettings) -> str | None:
             "statements; run `usher db install --logins ...`, or set shared_login to accept it"
         )
     return None
+
+
+async def _of_signed_claims(
+    connection: asyncpg.Connection[Any], settings: ClaimSettings, key: ClaimKey | None
+) -> str | None:
+    if key is None:
+        return f"claim_key is not set, which a database without {EXTENSION} needs; run `usher db key add`"
+    trouble = await trouble_of_key(connection, settings.role, key)
+    if trouble is None and not settings.unsigned_claims:
+        trouble = await _of_forgery(connection, settings.role)
+    return trouble
 
 
 async def _of_forgery(connection: asyncpg.Connection[Any], role: str) -> str | None:
@@ -160,3 +229,32 @@ async def _of_forgery(connection: asyncpg.Connection[Any], role: str) -> str | N
     finally:
         await connection.execute("ROLLBACK")
     return "auth.session() believes forged claims; run the SQL of `usher db install --print` to restore it"
+
+
+async def _of_token(connection: asyncpg.Connection[Any], role: str, own: SessionKey) -> str | None:
+    """Tries both: a true token must be believed, plain claims and the token of a stranger must not."""
+    scope = Scope(subject=_FORGED_SUBJECT, payload={"sub": _FORGED_SUBJECT})
+    begin = "BEGIN READ ONLY"
+    try:
+        await begin_by_token(connection, own, scope, role, now=0, timeout=5.0, begin=begin)
+        if await connection.fetchval(_TOLD) != _FORGED_SUBJECT:
+            return (
+                f"auth.user_id() does not tell the subject of the sidecar's token; it should be {EXTENSION}'s"
+            )
+    except UsherError as error:
+        return error.message
+    finally:
+        await connection.execute("ROLLBACK")
+    _, strange = SessionKey().token(scope, now=0)
+    for setting, forged in (("request.jwt.claims", scope.payload_json), (f"{EXTENSION}.jwt", strange)):
+        await connection.execute(begin)
+        try:
+            await connection.fetchrow(_FORGE_BY, setting, forged, role)
+            if await connection.fetchval(_TOLD) is not None:
+                return f"auth.user_id() believes forged claims; install {EXTENSION} anew"
+        except asyncpg.PostgresError as error:
+            if getattr(error, "sqlstate", "") not in _STRANGE_REFUSED:
+                raise
+        finally:
+            await connection.execute("ROLLBACK")
+    return None

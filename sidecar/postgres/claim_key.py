@@ -1,6 +1,7 @@
 """The key that makes claims believed: what a tag is, byte for byte.
 
-Its other half is usher.claims() in sql/0002_signed_claims.up.sql.
+Its other half is usher.claims() in sql/0002_signed_claims.up.sql, and usher.revocations() in
+sql/0003_revocations.up.sql for requests about the deny list.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ BINDING: Final = (
 
 BINDING_BYTES: Final = 12
 _LABEL: Final = b"usher claims v1"
+_LIST_LABEL: Final = b"usher deny list v1"
+"""Neither label begins with the other: a tag of one kind never fits the other."""
 _TEXT: Final = re.compile(r"([a-z0-9]{1,16}):([0-9a-f]{64})")
 
 
@@ -44,4 +47,19 @@ class ClaimKey:
         assert len(binding) == BINDING_BYTES
         octets = role.encode()
         message = _LABEL + binding + struct.pack("!i", len(octets)) + octets + claims.encode()
+        return self._over(message)
+
+    def list_tag(self, binding: bytes, request: str) -> str:
+        """The tag for a request about the deny list, in the transaction that gave `binding`."""
+        assert len(binding) == BINDING_BYTES
+        return self._over(_LIST_LABEL + binding + request.encode())
+
+    def _over(self, message: bytes) -> str:
         return f"{self.id}.{hmac.digest(self.secret, message, 'sha256').hex()}"
+
+
+@dataclass(slots=True)
+class CurrentKey:
+    """The key in force, for all that make tags. Another one may take its place between two transactions."""
+
+    key: ClaimKey

@@ -28,8 +28,9 @@ from typing import Any, Final
 import asyncpg
 
 from sidecar.core.errors import Reason, UsherError
-from sidecar.core.values import Column, Kind
-from sidecar.postgres.builtin_types import BUILTIN_TYPES, RECORD_OID, TEXT_OID, PostgresType, array_of
+from sidecar.core.values import Column
+from sidecar.postgres.builtin_types import BUILTIN_TYPES, RECORD_OID, TEXT_OID, PostgresType
+from sidecar.postgres.user_types import DESCRIBE_TYPES, Described, described_type
 
 # asyncpg's name of the built-in codec that a type borrows, and its format. The raw 64-bit and 32-bit
 # integers of date/time types and the raw 16 bytes of uuid keep every value that Postgres can store.
@@ -44,38 +45,6 @@ _BORROWED_CODECS: Final = {
 }
 _INTERVAL_OID: Final = 1186
 
-# Every name is qualified, operators too: it runs as the caller's role and with the caller's search_path,
-# and what it finds stays with the connection.
-_DESCRIBE_TYPES: Final = """
-WITH RECURSIVE reached(oid, depth) AS (
-    SELECT asked.oid, 0
-    FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS asked(oid)
-  UNION ALL
-    SELECT part.oid, reached.depth OPERATOR(pg_catalog.+) 1
-    FROM reached
-    JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) reached.oid
-    CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem)) AS part(oid)
-    WHERE part.oid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
-)
-SELECT
-    t.oid AS oid,
-    CASE WHEN n.nspname OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.name
-         THEN pg_catalog.quote_ident(t.typname::pg_catalog.text)
-         ELSE pg_catalog.format('%I.%I', n.nspname, t.typname) END AS name,
-    t.typtype AS category,
-    t.typdelim AS delimiter,
-    t.typbasetype AS base_oid,
-    e.oid AS element_oid
-FROM (SELECT oid, pg_catalog.max(depth) AS depth FROM reached GROUP BY oid) AS r
-JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) r.oid
-JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
-LEFT JOIN pg_catalog.pg_type AS e
-    ON e.oid OPERATOR(pg_catalog.=) t.typelem AND e.typarray OPERATOR(pg_catalog.=) t.oid
-ORDER BY r.depth DESC
-"""
-"""What asyncpg and Usher need to know of types, parts before wholes. A true array is one that its element
-type names as its array type; point, box and others have a typelem but are no arrays."""
-
 
 class TypedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg carries no types
     """A connection with this module's codecs. Give it to asyncpg as `connection_class`."""
@@ -87,18 +56,28 @@ class TypedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg carr
         super().__init__(*args, **kwargs)
         self.types = dict(BUILTIN_TYPES)
         _check_driver()
-        self._intro_query = _DESCRIBE_TYPES
+        self._intro_query = DESCRIBE_TYPES
         register_codecs(self)
 
     async def _introspect_types(
         self, typeoids: Iterable[int], timeout: float | None
     ) -> tuple[list[dict[str, Any]], Any]:
-        # asyncpg calls this when a statement uses types that it has no codec for. It runs _DESCRIBE_TYPES.
+        # asyncpg calls this when a statement uses types that it has no codec for. It runs DESCRIBE_TYPES.
         rows, statement = await super()._introspect_types(typeoids, timeout)
         described = []
         for row in rows:
             oid = row["oid"]
-            self.types[oid] = BUILTIN_TYPES.get(oid) or _user_type(row, self.types)
+            self.types[oid] = described_type(
+                Described(
+                    oid=oid,
+                    name=row["name"],
+                    category=row["category"].decode(),
+                    delimiter=row["delimiter"].decode(),
+                    base_oid=row["base_oid"],
+                    element_oid=row["element_oid"],
+                ),
+                self.types,
+            )
             described.append(_as_asyncpg_row(oid, self.types[oid]))
         return described, statement
 
@@ -172,22 +151,6 @@ def register_codecs(connection: asyncpg.Connection[Any]) -> None:
         )
     except (AttributeError, TypeError) as error:
         raise _driver_changed() from error
-
-
-def _user_type(row: asyncpg.Record, known: dict[int, PostgresType]) -> PostgresType:
-    """The type that a row of _DESCRIBE_TYPES describes. `known` holds its parts already."""
-    if row["category"] == b"d":
-        return known[row["base_oid"]]
-    if row["element_oid"]:
-        return array_of(known[row["element_oid"]], row["oid"])
-    is_enum = row["category"] == b"e"
-    return PostgresType(
-        oid=row["oid"],
-        name=row["name"],
-        kind=Kind.TEXT if is_enum else Kind.OTHER,
-        text_form=not is_enum,
-        delimiter=row["delimiter"].decode(),
-    )
 
 
 def _as_asyncpg_row(oid: int, type_: PostgresType) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -190,25 +191,50 @@ def _reason(state: str, reported_by: str | None) -> Reason:
 
 
 def _from_postgres(error: Any, show_message: bool, timed_out: bool) -> UsherError:
-    state = error.sqlstate or ""
-    reason = _reason(state, error.server_source_function)
+    fields = {
+        name: str(value)
+        for name, attribute in _ATTRIBUTES.items()
+        if (value := getattr(error, attribute, None))
+    }
+    return translate_fields(
+        fields | {"message": str(error.args[0])}, show_message=show_message, timed_out=timed_out
+    )
+
+
+_ATTRIBUTES: Final = {
+    "sqlstate": "sqlstate",
+    "routine": "server_source_function",
+    "schema": "schema_name",
+    "table": "table_name",
+    "column": "column_name",
+    "constraint": "constraint_name",
+    "type": "data_type_name",
+    "position": "position",
+}
+"""The fields of an error that matter, and asyncpg's names of them."""
+
+
+def translate_fields(
+    fields: Mapping[str, str], *, show_message: bool = False, timed_out: bool = False
+) -> UsherError:
+    """The UsherError for what Postgres said, however it came here; see `translate`.
+
+    `fields` are sqlstate, routine, message, schema, table, column, constraint, type and position (PostgreSQL
+    documentation, "Error and Notice Message Fields"), as far as Postgres gave them.
+    """
+    state = fields.get("sqlstate", "")
+    reason = _reason(state, fields.get("routine"))
     message = _REMEDY.get(reason, _REMEDY[Reason.DATABASE_ERROR])
     if state == "57014" and reason is Reason.DATABASE_ERROR:
         if timed_out:
             reason, message = Reason.STATEMENT_TIMEOUT, _REMEDY[Reason.STATEMENT_TIMEOUT]
         else:
             message = "the statement was cancelled in the database, by an administrator or another session"
-    metadata = {"sqlstate": state}
-    for name, attribute in (
-        ("schema", "schema_name"),
-        ("table", "table_name"),
-        ("column", "column_name"),
-        ("constraint", "constraint_name"),
-        ("type", "data_type_name"),
-        ("position", "position"),
-    ):
-        if value := getattr(error, attribute, None):
-            metadata[name] = str(value)
+    metadata = {"sqlstate": state} | {
+        name: fields[name]
+        for name in ("schema", "table", "column", "constraint", "type", "position")
+        if fields.get(name)
+    }
     if where := ", ".join(
         f"{key} {metadata[key]}" for key in ("table", "column", "constraint") if key in metadata
     ):
@@ -217,5 +243,5 @@ def _from_postgres(error: Any, show_message: bool, timed_out: bool) -> UsherErro
         message += f" (at character {metadata['position']})"
     message += f" [SQLSTATE {state}]"
     if show_message:
-        message += f": {error.args[0]}"
+        message += f": {fields.get('message', '')}"
     return UsherError(reason, message, metadata)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_CALL: Final = re.compile(r"(?<![\w$.\"])auth\.(?:session|jwt|user_id|uid)\(\)")
+_CALL: Final = re.compile(r"(?<![\w$.\"])(?:auth\.(?:session|jwt|user_id|uid)|usher\.not_revoked)\(\)")
 _TOKEN: Final = re.compile(
     rf"""
     (?P<skip>'(?:[^']|'')*' | "(?:[^"]|"")*")  # Postgres prints texts so, and E'...' where \ is in them
@@ -22,7 +22,7 @@ _TOKEN: Final = re.compile(
 
 
 def once_a_statement(expression: str) -> str:
-    """An expression, as Postgres prints it, with each free call of auth's functions in a sub-select."""
+    """An expression, as Postgres prints it, with each free call of the functions in a sub-select."""
     inside: list[bool] = []
     """For each open bracket: whether it stands in a sub-select."""
 

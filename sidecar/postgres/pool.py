@@ -98,6 +98,11 @@ class PoolSettings:
     """How many logins there are, named after the URL's user: usher_1, usher_2, ...; 0: the user itself."""
     pooling: Pooling = Pooling.DIRECT
 
+    @property
+    def own_sessions(self) -> bool:
+        """Whether each session is the sidecar's alone: it is not by way of a pooler in transaction mode."""
+        return self.pooling is Pooling.DIRECT and not names_pooler(self.database_url)
+
     def validate(self) -> None:
         """Raises SettingsError for sizes that contradict each other or a URL that is none."""
         check_database_url(self.database_url)
@@ -122,6 +127,13 @@ def check_database_url(url: str) -> None:
         raise SettingsError("database_url must look like postgresql://user:password@host:5432/database")
 
 
+def names_pooler(url: str) -> bool:
+    """Whether a host is one of Neon's pooled ones, `ep-name-pooler.…`: PgBouncer in transaction mode."""
+    parts = urllib.parse.urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2].split(",") + urllib.parse.parse_qs(parts.query).get("host", [])
+    return any(host.partition(".")[0].endswith("-pooler") for host in hosts)
+
+
 @dataclass(frozen=True, slots=True)
 class PoolState:
     """Counts at one moment: open connections, those lent out, and callers waiting for one."""
@@ -132,14 +144,31 @@ class PoolState:
 
 
 Check = Callable[["asyncpg.Connection[Any]"], Awaitable[str | None]]
-"""Looks at a database and says in public words why scoped statements cannot run on it safely, or None."""
+"""Looks at a database and says in public words why scoped statements cannot run on it safely, or None.
+Raises OutdatedError when the session itself is to blame."""
+
+Connect = Callable[..., Awaitable["asyncpg.Connection[Any]"]]
+"""What opens a connection, as asyncpg.connect does. May raise UsherError beside asyncpg's errors."""
+
+
+class OutdatedError(Exception):
+    """The database is no longer what it was when this session was opened, so all are to be opened anew."""
 
 
 class Pool:
     """Lends connections. Opens in the background, so that a database that is away stops nobody's start."""
 
-    def __init__(self, settings: PoolSettings, check: Check, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self,
+        settings: PoolSettings,
+        check: Check,
+        clock: Clock,
+        observer: Observer,
+        wrap_connect: Callable[[Connect], Connect] = lambda connect: connect,
+    ) -> None:
+        """`wrap_connect` puts something around the opening of each connection."""
         self.clock = clock
+        self._wrap_connect = wrap_connect
         self._settings = settings
         self._check = check
         self._observer = observer
@@ -212,6 +241,9 @@ class Pool:
         await self._take_slot()
         try:
             return await self._connection(pool)
+        except UsherError as error:
+            self._report(error)
+            raise
         except DRIVER_ERRORS as error:
             problem = UsherError(Reason.DATABASE_UNAVAILABLE, connection_trouble(error))
             self._report(problem)
@@ -285,6 +317,12 @@ class Pool:
                 connection = await self._connection(pool)
                 with self._lent(pool, connection):
                     trouble = await self._check(connection)
+        except OutdatedError as error:
+            # Each is replaced as it comes back, or before it is lent again.
+            await pool.expire_connections()
+            return UsherError(Reason.DATABASE_NOT_INSTALLED, f"{error}; connecting anew")
+        except UsherError as error:
+            return error
         except DRIVER_ERRORS as error:
             return UsherError(Reason.DATABASE_UNAVAILABLE, connection_trouble(error))
         return UsherError(Reason.DATABASE_NOT_INSTALLED, trouble) if trouble else None
@@ -294,8 +332,10 @@ class Pool:
         if self._settings.pooling is Pooling.TRANSACTION:
             # Outside of a transaction each message may reach another session.
             options = {"reset": _leave, "statement_cache_size": 0}
+        connect: Connect = asyncpg.connect
         if self._settings.logins:
-            options["connect"] = connector(self._settings.database_url, self._settings.logins)
+            connect = connector(self._settings.database_url, self._settings.logins)
+        options["connect"] = self._wrap_connect(connect)
         return await asyncpg.create_pool(
             self._settings.database_url,
             min_size=self._settings.min_size,

@@ -48,13 +48,18 @@ def columnar(prepared: Prepared, records: Sequence[asyncpg.Record]) -> tuple[Seq
         try:
             data.append(_canonical(type_, values))
         except NestedArrayError:
-            raise UsherError(
-                Reason.DATA_EXCEPTION,
-                f"column {column.name!r} holds an array of more than one dimension, which cannot travel; "
-                "write to_json(...) or cast it to text",
-                {"column": column.name},
-            ) from None
+            raise nested_array(column.name) from None
     return tuple(data)
+
+
+def nested_array(column: str) -> UsherError:
+    """The error for a column that holds an array of more than one dimension."""
+    return UsherError(
+        Reason.DATA_EXCEPTION,
+        f"column {column!r} holds an array of more than one dimension, which cannot travel; "
+        "write to_json(...) or cast it to text",
+        {"column": column},
+    )
 
 
 def _canonical(type_: PostgresType, values: Sequence[Any]) -> Sequence[Any]:

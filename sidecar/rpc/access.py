@@ -48,6 +48,9 @@ ACCESS: Final[dict[str, Access]] = {
     "usher.v1.KeyService/ListKeys": _ADMIN,
     "usher.v1.KeyService/RotateKeys": _ADMIN,
     "usher.v1.KeyService/RevokeKey": _ADMIN,
+    "usher.v1.RevocationService/RevokeTokens": _ADMIN,
+    "usher.v1.RevocationService/ListRevocations": _ADMIN,
+    "usher.v1.RevocationService/LiftRevocation": _ADMIN,
 }
 
 

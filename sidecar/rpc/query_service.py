@@ -75,8 +75,9 @@ class QueryService:
                 subject=scope.subject, claims=scope.custom, audiences=scope.audiences, signed=True
             )
             grant = self._authorizer.decide(caller, Ask(method=method, principal=principal, run=run))
-            payload = {**scope.payload, **grant.claims} if grant.claims else scope.payload
-            return replace(scope, payload=payload, role=grant.role), grant
+            if grant.claims:  # the token does not say them
+                scope = replace(scope, payload={**scope.payload, **grant.claims}, token=None)
+            return replace(scope, role=grant.role), grant
         claims = struct_to_dict(asked.principal.claims)
         principal = Principal(subject=asked.principal.subject, claims=claims)
         grant = self._authorizer.decide(caller, Ask(method=method, principal=principal, run=run))

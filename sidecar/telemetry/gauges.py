@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sidecar.core.clock import Clock
+from sidecar.core.deny_list import By
 from sidecar.core.keyring import KeyState, RingKey, RotationSettings, states, step_time
+from sidecar.core.revocations import Revocations
 from sidecar.core.signer import Signer
 
 PoolCounts = Callable[[], tuple[int, int, int]]
@@ -77,6 +80,36 @@ class PoolGauges(Collector):
             connections.add_metric(["idle"], size - in_use)
             waiting.add_metric([], queued)
         return connections, waiting
+
+
+class RevocationGauges(Collector):
+    """The deny list, as this process has it. Empty until there is one."""
+
+    def __init__(self) -> None:
+        self._watched: Revocations | None = None
+
+    def watch(self, revocations: Revocations) -> None:
+        """Reads this list from now on."""
+        self._watched = revocations
+
+    def collect(self) -> Iterable[Metric]:
+        """One reading."""
+        entries = GaugeMetricFamily("usher_revocations", "Entries of the deny list in force.", labels=["by"])
+        age = GaugeMetricFamily(
+            "usher_revocation_list_age_seconds",
+            "Time since the deny list was last read; infinite before the first time.",
+        )
+        told = GaugeMetricFamily(
+            "usher_revocation_list_told",
+            "Whether changes of the deny list by other sidecars are heard of at once: 1 or 0.",
+        )
+        if self._watched is not None:
+            counts = Counter(entry.by for entry in self._watched.in_force())
+            for by in By:
+                entries.add_metric([by.value], counts[by])
+            age.add_metric([], self._watched.age)
+            told.add_metric([], self._watched.told)
+        return entries, age, told
 
 
 def _entered(key: RingKey) -> float:

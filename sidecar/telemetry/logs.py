@@ -58,6 +58,10 @@ def _keys_level(event: events.CallerKeysFetched) -> int:
     return logging.DEBUG if event.outcome == "fetched" else logging.ERROR
 
 
+def _read_level(event: events.RevocationsRead) -> int:
+    return logging.DEBUG if event.outcome == "read" else logging.WARNING
+
+
 EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.RpcFinished: ("rpc_finished", _rpc_level),
     events.RpcFault: ("rpc_fault", logging.ERROR),
@@ -76,6 +80,8 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.CallerRefused: ("caller_refused", logging.INFO),
     events.CallerKeysFetched: ("caller_keys_fetched", _keys_level),
     events.TlsLoaded: ("tls_loaded", _loaded_level),
+    events.RevocationsRead: ("revocations_read", _read_level),
+    events.TokensRevoked: ("tokens_revoked", logging.INFO),
     events.ClaimKeyLoaded: ("claim_key_loaded", _loaded_level),
 }
 """The name in the log and the level of every event."""

@@ -26,9 +26,11 @@ from sidecar import __version__
 from sidecar.core import events
 from sidecar.core.callers import Proof
 from sidecar.core.clock import Clock, SystemClock
+from sidecar.core.deny_list import By
 from sidecar.core.keyring import RotationSettings, Step
+from sidecar.core.revocations import Revocations
 from sidecar.core.signer import Signer
-from sidecar.telemetry.gauges import KeyGauges, PoolCounts, PoolGauges
+from sidecar.telemetry.gauges import KeyGauges, PoolCounts, PoolGauges, RevocationGauges
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -72,7 +74,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._keys = KeyGauges(clock)
         self._pool = PoolGauges()
-        for collector in (self._keys, self._pool):
+        self._revocations = RevocationGauges()
+        for collector in (self._keys, self._pool, self._revocations):
             self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -97,6 +100,8 @@ class Metrics:
             events.CallerRefused: lambda event: self._callers_refused.of(event.proof).inc(),
             events.CallerKeysFetched: self._caller_keys_fetched,
             events.TlsLoaded: self._tls_loaded,
+            events.RevocationsRead: lambda event: self._revocation_reads.of(event.outcome).inc(),
+            events.TokensRevoked: lambda event: self._revocation_changes.of(event.action, event.by).inc(),
             events.ClaimKeyLoaded: lambda event: self._claim_key_reloads.of(event.outcome).inc(),
         }
 
@@ -113,6 +118,10 @@ class Metrics:
     def watch_pool(self, read: PoolCounts) -> None:
         """Reads these counts of the connection pool at every scrape."""
         self._pool.watch(read)
+
+    def watch_revocations(self, revocations: Revocations) -> None:
+        """Reads this deny list at every scrape."""
+        self._revocations.watch(revocations)
 
     def render(self, accept: str | None) -> tuple[bytes, str]:
         """All metrics and their content type: OpenMetrics 1.0 for who accepts it, else Prometheus' text."""
@@ -225,6 +234,12 @@ class Metrics:
             "When the server's certificate in force expires; 0 without TLS.",
             registry=self._registry,
         )
+        self._revocation_reads = self._counter(
+            "usher_revocation_reads_total", "Readings of the deny list, by outcome.", "outcome"
+        )
+        self._revocation_changes = self._counter(
+            "usher_revocation_changes_total", "Entries made and removed here.", "action", "by"
+        )
         self._build = self._gauge("usher_build_info", "The version that runs: always 1.", "version", "python")
 
     def _start_at_zero(self) -> None:
@@ -241,6 +256,10 @@ class Metrics:
             self._callers_refused.of(proof.value)
         for outcome in ("fetched", "failed"):
             self._caller_fetches.of(outcome)
+        for outcome in ("read", "failed"):
+            self._revocation_reads.of(outcome)
+        for by in By:
+            self._revocation_changes.of("revoke", by.value)
         for agent in ("neon-proxy", "browser", OTHER):
             self._jwks.of("200", agent)
         self._build.of(__version__, platform.python_version()).set(1)

@@ -1,5 +1,6 @@
-"""HTTP: the published keys for the world, metrics and probes for the operator.
+"""HTTP: the published keys for the world, metrics and probes for the operator, and two clients.
 
-Owns both HTTP listeners, their limits, paths and headers. The only importer of aiohttp. Refuses to know how
-keys rotate, how metrics are counted and what makes the sidecar ready: each is a function handed in.
+Owns both HTTP listeners, their limits, paths and headers, and how other servers are asked. The only importer
+of aiohttp. Refuses to know how keys rotate, how metrics are counted, what makes the sidecar ready and what
+is asked: each is a function handed in, or is handed one.
 """

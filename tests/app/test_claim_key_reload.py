@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,14 @@ from pathlib import Path
 import pytest
 
 from sidecar.app.claim_key_reload import LOOK_SECONDS, ClaimKeyReloader
+from sidecar.core.clock import SystemClock
 from sidecar.core.events import ClaimKeyLoaded
 from sidecar.postgres import installer
-from sidecar.postgres.claim_key import ClaimKey
-from sidecar.postgres.signed_claims import SignedClaimsBackend
+from sidecar.postgres.check_database import DatabaseCheck
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
+from sidecar.postgres.pool import PoolSettings
+from sidecar.postgres.revocation_store import PostgresRevocations
+from sidecar.postgres.signed_claims import SignedClaimsBackend, try_key
 from tests.fakes import FakeClock, Recorder
 from tests.postgres.scoped import ALICE, PATIENCE, SHARED, Place, connected, key_of, running_pool, set_up
 
@@ -27,6 +32,7 @@ def text_of(key: ClaimKey) -> str:
 class Watched:
     file: Path
     place: Place
+    current: CurrentKey
     backend: SignedClaimsBackend
     clock: FakeClock
     seen: Recorder
@@ -51,10 +57,12 @@ async def watched(dsn: str, folder: Path) -> AsyncIterator[Watched]:
     file, clock, seen = folder / "claim.key", FakeClock(), Recorder()
     file.write_text(text_of(key_of(dsn)))
     async with running_pool(place.login, max_size=1) as pool:
-        backend = SignedClaimsBackend(pool, SHARED, key_of(dsn))
-        running = asyncio.create_task(ClaimKeyReloader(file, backend, clock, seen).run())
+        current = CurrentKey(key_of(dsn))
+        backend = SignedClaimsBackend(pool, SHARED, current)
+        believed = functools.partial(try_key, pool, SHARED)
+        running = asyncio.create_task(ClaimKeyReloader(file, current, believed, clock, seen).run())
         try:
-            yield Watched(file=file, place=place, backend=backend, clock=clock, seen=seen)
+            yield Watched(file=file, place=place, current=current, backend=backend, clock=clock, seen=seen)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -62,21 +70,38 @@ async def watched(dsn: str, folder: Path) -> AsyncIterator[Watched]:
 
 async def test_a_key_is_replaced_and_the_old_one_removed(fresh_database: str, tmp_path: Path) -> None:
     async with watched(fresh_database, tmp_path) as world:
-        old = world.backend.key
+        old = world.current.key
         async with connected(world.place.admin) as admin:
             new = await installer.add_key(admin)
             world.file.write_text(new)
             await world.until(["loaded"])
             assert await installer.remove_key(admin, old.id)
-        assert world.backend.key == ClaimKey.parse(new)
+        assert world.current.key == ClaimKey.parse(new)
         assert (await world.backend.who_am_i(ALICE)).user_id == "alice"
+
+
+async def test_the_deny_list_and_the_check_take_the_new_key_too(fresh_database: str, tmp_path: Path) -> None:
+    async with watched(fresh_database, tmp_path) as world:
+        settings = PoolSettings(database_url=world.place.login)
+        store = PostgresRevocations(settings, world.current, SystemClock())
+        check = DatabaseCheck(SHARED, world.current)
+        try:
+            old = world.current.key
+            async with connected(world.place.admin) as admin, connected(world.place.login) as login:
+                world.file.write_text(await installer.add_key(admin))
+                await world.until(["loaded"])
+                assert await installer.remove_key(admin, old.id)
+                assert await check(login) is None
+            assert await store.read() == []
+        finally:
+            await store.close()
 
 
 async def test_a_key_that_the_database_does_not_know_waits_for_it(
     fresh_database: str, tmp_path: Path
 ) -> None:
     async with watched(fresh_database, tmp_path) as world, connected(world.place.admin) as admin:
-        old = world.backend.key
+        old = world.current.key
         early = await installer.add_key(admin)
         row = await admin.fetchrow(
             "DELETE FROM usher.claim_key WHERE id = $1 RETURNING *", ClaimKey.parse(early).id
@@ -88,11 +113,11 @@ async def test_a_key_that_the_database_does_not_know_waits_for_it(
         (refused,) = world.seen.of(ClaimKeyLoaded)  # said once
         assert "usher db key" in refused.detail
         assert early.partition(":")[2] not in refused.detail
-        assert world.backend.key == old
+        assert world.current.key == old
         assert (await world.backend.who_am_i(ALICE)).user_id == "alice"
         await admin.copy_records_to_table("claim_key", schema_name="usher", records=[tuple(row)])
         await world.until(["refused", "loaded"])
-        assert world.backend.key == ClaimKey.parse(early)
+        assert world.current.key == ClaimKey.parse(early)
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", b"\xff\xfe", None])
@@ -100,14 +125,14 @@ async def test_what_is_no_key_changes_nothing(
     fresh_database: str, tmp_path: Path, content: bytes | None
 ) -> None:
     async with watched(fresh_database, tmp_path) as world:
-        before = world.backend.key
+        before = world.current.key
         if content is None:
             await world.looks(2)
             world.file.unlink()
         else:
             world.file.write_bytes(content)
         await world.until(["refused"])
-        assert world.backend.key == before
+        assert world.current.key == before
         world.file.write_text(text_of(before))
         await world.looks(3)
         assert [event.outcome for event in world.seen.of(ClaimKeyLoaded)] == ["refused"]

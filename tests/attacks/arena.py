@@ -41,10 +41,13 @@ class Side:
 
 
 class Arena:
-    """The three sides on one version of PostgreSQL."""
+    """The three sides on one version of PostgreSQL; `by_token`: ours has pg_session_jwt, by its stand-in."""
 
-    def __init__(self, version: int, sides: dict[str, Side], ours: Ours, settings: dict[str, str]) -> None:
+    def __init__(
+        self, version: int, sides: dict[str, Side], ours: Ours, settings: dict[str, str], *, by_token: bool
+    ) -> None:
         self.version = version
+        self.by_token = by_token
         self.sides = sides
         self.ours = ours
         self.secrets = (settings["claim_key"].split(":")[1], *_PASSWORD.findall(settings["database_url"]))
@@ -133,7 +136,7 @@ def succeeded(attack: Attack, outcomes: list[Outcome], side: Side) -> bool:
 
 
 @contextlib.contextmanager
-def arena(version: int, servers: Servers) -> Iterator[Arena]:
+def arena(version: int, servers: Servers, *, by_token: bool = False) -> Iterator[Arena]:
     """An arena on a server of its own: attacks change roles, and end other sessions."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(servers.spare(version))
@@ -141,7 +144,7 @@ def arena(version: int, servers: Servers) -> Iterator[Arena]:
         servers.execute(server.superuser_dsn(), "ALTER SYSTEM SET max_prepared_transactions = 5")
         servers.run(server.stop())
         servers.run(server.start())
-        settings = databases.make(servers, server) | {
+        settings = databases.make(servers, server, by_token=by_token) | {
             "pool_min_size": "1",
             "pool_max_size": "1",
             "pool_acquire_timeout": "0.5s",
@@ -166,7 +169,7 @@ def arena(version: int, servers: Servers) -> Iterator[Arena]:
             )
             for name, target in targets.items()
         }
-        yield Arena(version, sides, ours, settings)
+        yield Arena(version, sides, ours, settings, by_token=by_token)
 
 
 def _answered(outcome: Outcome) -> Callable[[], Outcome]:

@@ -13,19 +13,22 @@ from tests.attacks.arena import Arena
 from tests.attacks.corpus import attacks
 from tests.servers import VERSIONS, Servers
 
-FALLEN = pytest.StashKey[dict[int, dict[str, dict[str, bool]]]]()
+FALLEN = pytest.StashKey[dict[str, dict[str, dict[str, bool]]]]()
+PLACES = [(version, False) for version in VERSIONS] + [(VERSIONS[-1], True)]
+"""Versions of PostgreSQL, and whether pg_session_jwt takes the place of signed claims."""
 
 
-@pytest.fixture(scope="session", params=VERSIONS, ids=lambda version: f"pg{version}")
+@pytest.fixture(scope="session", params=PLACES, ids=lambda place: f"pg{place[0]}{'jwt' * place[1]}")
 def arena(request: pytest.FixtureRequest, postgres_servers: Servers) -> Iterator[Arena]:
-    """The arena on one version; its results are kept for the table."""
-    with arenas.arena(request.param, postgres_servers) as there:
-        request.config.stash.setdefault(FALLEN, {})[request.param] = there.fallen
+    """The arena in one place; its results are kept for the table."""
+    version, by_token = request.param
+    with arenas.arena(version, postgres_servers, by_token=by_token) as there:
+        request.config.stash.setdefault(FALLEN, {})[f"{version}{'jwt' * by_token}"] = there.fallen
         yield there
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    fallen = {version: found for version, found in config.stash.get(FALLEN, {}).items() if found}
+    fallen = {label: found for label, found in config.stash.get(FALLEN, {}).items() if found}
     if not fallen:
         return
     alone = all(Path(argument.split("::")[0]).name == "attacks" for argument in config.args)

@@ -9,7 +9,8 @@ when A is shown the canary, a value of B's; otherwise `success` holds one of the
 - `admin`: a query of the administrator's that then gives true.
 
 Marks: `unstoppable` says why no executor can stop it, `deployment` which mistake of the schema lets it
-through, `regression` why nothing falls for it, however careless.
+through, `by_token` why it succeeds where pg_session_jwt takes the place of signed claims, `regression` why
+nothing falls for it, however careless.
 """
 
 from __future__ import annotations
@@ -64,14 +65,14 @@ class Attack:
     """SQL of the administrator's, before the steps."""
     unstoppable: str = ""
     deployment: str = ""
+    by_token: str = ""
     regression: str = ""
     since: int = 0
     """The first version of PostgreSQL on which anything falls for it."""
 
-    @property
-    def succeeds_by_design(self) -> bool:
-        """Whether it is known that it cannot fail here."""
-        return bool(self.unstoppable or self.deployment)
+    def succeeds_by_design(self, *, by_token: bool = False) -> bool:
+        """Whether it is known that it cannot fail: against signed claims, or with pg_session_jwt."""
+        return bool(self.unstoppable or self.deployment or (by_token and self.by_token))
 
 
 def attacks() -> list[Attack]:

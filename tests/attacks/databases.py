@@ -15,13 +15,14 @@ from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer
 from tests.processes import usher
 from tests.servers import Servers
+from tests.session_jwt import extension
 
 T = TypeVar("T")
 
 FOLDER: Final = Path(__file__).parent
 NAMES: Final = ("naive", "bare", "ours")
 OWNER: Final = "app_owner"
-LOGINS: Final = 4
+LOGINS: Final = 6
 
 _ROLES: Final = """
 CREATE ROLE app_owner LOGIN CREATEROLE PASSWORD '{app_owner}';
@@ -36,6 +37,9 @@ GRANT USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA public TO authenticated;
 GRANT CREATE ON SCHEMA public TO PUBLIC;
 """
 """What the careless grant: a login that owns the tables, and everything to everybody."""
+
+_EXTENSION_GRANTS: Final = "GRANT USAGE ON SCHEMA auth TO authenticated, anonymous, reports, app_owner"
+"""The extension grants nothing by itself, not even to who is to write policies."""
 
 # Roles belong to the whole server, so that an attack on one database may have changed them for all.
 _MEND_ROLES: Final = """
@@ -108,7 +112,7 @@ class Database:
         return self._runner.run(work)
 
 
-def make(servers: Servers, server: EmbeddedPostgres) -> dict[str, str]:
+def make(servers: Servers, server: EmbeddedPostgres, *, by_token: bool = False) -> dict[str, str]:
     """Makes the databases on a server without any; returns the settings with which `ours` is served.
 
     The installer is the plain owner of the database, as on a hosted Postgres.
@@ -124,7 +128,11 @@ def make(servers: Servers, server: EmbeddedPostgres) -> dict[str, str]:
             # The claims as other stacks read them: a setting, and nothing that vouches for it.
             servers.execute(owner, installer.scripts()[0].up)
         else:
+            if by_token and name == "ours":
+                servers.execute(server.superuser_dsn(name), extension.stand_in())
             settings = _installed(owner)
+            if by_token and name == "ours":
+                servers.execute(server.superuser_dsn(name), _EXTENSION_GRANTS)
         servers.execute(owner, schema)
     servers.execute(server.superuser_dsn("naive"), _NAIVE_GRANTS)
     return settings

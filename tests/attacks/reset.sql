@@ -16,6 +16,8 @@ INSERT INTO salaries VALUES ('globex', 'canaryglobex5d1f');
 INSERT INTO mistakes.plain VALUES ('globex', 'canaryglobex5d1f');
 INSERT INTO mistakes.folded VALUES ('acme', 'acme folded'), ('globex', 'canaryglobex5d1f');
 SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
+TRUNCATE usher.revocation;
+INSERT INTO usher.revocation VALUES ('sub', 'canaryglobex5d1f', NULL, now(), now() + interval '1 h');
 INSERT INTO topics VALUES (1, 'acme');
 INSERT INTO posts VALUES (1, 'globex');
 INSERT INTO mistakes.parts VALUES ('globex', 'canaryglobex5d1f');

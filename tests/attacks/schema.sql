@@ -147,3 +147,19 @@ CREATE POLICY tenant ON mistakes.journal TO authenticated
   USING (tenant_id = (SELECT auth.session() ->> 'tenant_id'));
 CREATE RULE forward AS ON INSERT TO mistakes.journal DO ALSO UPDATE notes SET body = NEW.body;
 GRANT INSERT ON mistakes.journal TO authenticated;
+-- Where the product is not installed there is a deny list as well, with the grants of a careless hand.
+DO $$ BEGIN
+  IF to_regclass('usher.revocation') IS NULL THEN
+    CREATE SCHEMA IF NOT EXISTS usher;
+    GRANT USAGE ON SCHEMA usher TO PUBLIC;
+    CREATE TABLE usher.revocation (
+      kind         text NOT NULL,
+      value        text NOT NULL,
+      issued_until bigint,
+      revoked_at   timestamptz NOT NULL,
+      expires_at   timestamptz NOT NULL,
+      PRIMARY KEY (kind, value)
+    );
+    GRANT ALL ON usher.revocation TO PUBLIC;
+  END IF;
+END $$;

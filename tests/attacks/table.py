@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tests.attacks.corpus import Attack
 
-Fallen = Mapping[int, Mapping[str, Mapping[str, bool]]]
-"""By version of PostgreSQL and name of the attack, whether each side fell."""
+Fallen = Mapping[str, Mapping[str, Mapping[str, bool]]]
+"""By label of the arena and name of the attack, whether each side fell."""
 
 SIDES = ("naive", "ours")
-_NAME, _CATEGORY, _CELL = 40, 13, 9
+_NAME, _CATEGORY, _CELL = 40, 13, 12
 
 
 def lines(attacks: Sequence[Attack], fallen: Fallen) -> Iterator[str]:
@@ -46,8 +46,12 @@ def totals(attacks: Sequence[Attack], fallen: Fallen) -> Iterator[str]:
         )
         cells = "".join(f"{count[version, side]:<{_CELL}}" for version in versions for side in SIDES)
         yield f"{category:{_NAME}}{len(cases):<{_CATEGORY}}{cells}".rstrip()
-    known = sum(attack.succeeds_by_design for attack in attacks)
-    yield f"Of those that succeed against ours, {known} are known: docs/security.md says why."
+    known, more = (
+        sum(attack.succeeds_by_design(by_token=way) for attack in attacks) for way in (False, True)
+    )
+    yield (
+        f"Of those that succeed against ours, {known} are known, by token {more}: docs/security.md says why."
+    )
 
 
 def _word(fell: bool | None) -> str:
@@ -59,4 +63,6 @@ def _mark(attack: Attack) -> str:
         return "cannot be stopped"
     if attack.deployment:
         return "mistake of the schema"
+    if attack.by_token:
+        return "succeeds by token"
     return "falls nowhere" if attack.regression else ""

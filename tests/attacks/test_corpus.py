@@ -20,7 +20,8 @@ def test_names_are_unique_and_cases_complete() -> None:
         assert case.leaks, case.name
         assert case.steps, case.name
         assert {step.who for step in case.steps} <= set(CLAIMS), case.name
-        assert sum(map(bool, (case.unstoppable, case.deployment, case.regression))) <= 1, case.name
+        marks = (case.unstoppable, case.deployment, case.by_token, case.regression)
+        assert sum(map(bool, marks)) <= 1, case.name
         assert len(set(case.success) - {"step"}) == bool(case.success), case.name
         assert 1 <= case.success.get("step", 1) <= len(case.steps), case.name
         assert any("<" + word + ">" in step.sql for step in case.steps for word in ("forge", "read")) is False
@@ -36,7 +37,11 @@ def test_every_category_has_its_share() -> None:
 def test_what_cannot_be_stopped_is_documented_and_nothing_else() -> None:
     text = SECURITY.read_text("utf-8")
     documented = dict(re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", text, re.MULTILINE))
-    marked = {case.name: case.unstoppable or case.deployment for case in attacks() if case.succeeds_by_design}
+    marked = {
+        case.name: case.unstoppable or case.deployment or case.by_token
+        for case in attacks()
+        if case.succeeds_by_design(by_token=True)
+    }
     assert documented == marked
 
 

@@ -76,7 +76,7 @@ def repository(tmp_path: Path) -> Repository:
 
 def test_python_stubs_and_contract_are_up_to_date(repository: Repository) -> None:
     code, printed = repository.run("check", "--only", "python")
-    assert (code, printed) == (0, "python: up to date (17 files)\n")
+    assert (code, printed) == (0, "python: up to date (20 files)\n")
 
 
 def test_drift_is_named_and_generate_mends_it(repository: Repository) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.claims import (
+    KID_CLAIM,
     LARGEST_EXACT_INTEGER,
     MAX_DEPTH,
     MAX_PAYLOAD_BYTES,
@@ -40,7 +41,7 @@ def claims(**changes: object) -> Claims:
     return Claims(**(values | changes))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", REGISTERED)
+@pytest.mark.parametrize("name", [*REGISTERED, KID_CLAIM])
 def test_registered_names_cannot_be_smuggled_in(name: str) -> None:
     error = refused({name: "anything"})
     assert error.reason is Reason.CLAIM_RESERVED

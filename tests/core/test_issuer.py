@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core import keyring
+from sidecar.core.deny_list import By
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.issuer import Issuer, IssuerSettings, TokenRequest
 from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm, generate
+from sidecar.core.revocation_memory import MemoryRevocations
+from sidecar.core.revocations import Revocations, RevocationSettings
 from sidecar.core.signer import Signer
 from tests.fakes import START, FakeClock, Recorder
 
@@ -148,6 +152,77 @@ def test_the_largest_token_stays_below_12_kib() -> None:
     assert 11_000 < len(compact) < 12 * 1024
 
 
+async def revoking() -> tuple[Issuer, Signer, Revocations]:
+    """An issuer with a deny list that is current."""
+    revocations = Revocations(MemoryRevocations(CLOCK), RevocationSettings(least=3720), CLOCK, Recorder())
+    await revocations.refresh()
+    signer = Signer(SIGNER.ring, RotationSettings(), ISSUER, CLOCK, Recorder(), revocations)
+    return Issuer(signer, IssuerSettings(issuer=ISSUER), CLOCK, revocations=revocations), signer, revocations
+
+
+async def test_a_user_who_is_locked_out_gets_no_scope_and_no_token() -> None:
+    issuing, _, revocations = await revoking()
+    token = issuing.issue(asked()).compact
+    await revocations.revoke(By.SUB, "alice")
+    for act in (
+        lambda: issuing.scope_of_token(token),
+        lambda: issuing.scope_of_principal(asked()),
+        lambda: issuing.issue(asked()),
+        lambda: issuing.preview(asked()),
+    ):
+        with pytest.raises(UsherError) as caught:
+            act()
+        assert caught.value.reason is Reason.TOKEN_REVOKED
+        assert caught.value.metadata["revoked_by"] == "sub"
+        assert "alice" not in caught.value.message
+    assert issuing.scope_of_principal(asked(subject="bob")).subject == "bob"
+
+
+async def test_a_user_who_was_signed_out_may_sign_in_a_second_later() -> None:
+    issuing, signer, revocations = await revoking()
+    token = issuing.issue(asked()).compact
+    await revocations.revoke(By.SUB, "alice", existing_only=True)
+    with pytest.raises(UsherError):
+        issuing.scope_of_token(token)
+    with pytest.raises(UsherError):  # its `iat` would be that of the revocation
+        issuing.issue(asked())
+    await CLOCK.advance(1)
+    fresh = issuing.issue(asked()).compact
+    assert issuing.scope_of_token(fresh).subject == "alice"
+    assert issuing.scope_of_principal(asked()).subject == "alice"
+    with pytest.raises(UsherError):
+        signer.verify(token)
+
+
+async def test_nothing_is_issued_with_a_key_that_is_revoked() -> None:
+    issuing, _, revocations = await revoking()
+    await revocations.revoke(By.KID, issuing.issue(asked()).kid)
+    with pytest.raises(UsherError) as caught:
+        issuing.issue(asked())
+    assert caught.value.metadata["revoked_by"] == "kid"
+    # No token has signed a subject that is named directly.
+    assert issuing.scope_of_principal(asked()).kid is None
+
+
+async def test_issuing_goes_on_while_the_list_cannot_be_read() -> None:
+    revocations = Revocations(MemoryRevocations(CLOCK), RevocationSettings(least=3720), CLOCK, Recorder())
+    issuing = Issuer(SIGNER, IssuerSettings(issuer=ISSUER), CLOCK, revocations=revocations)
+    assert issuing.issue(asked()).compact
+    with pytest.raises(UsherError) as caught:
+        issuing.scope_of_principal(asked())
+    assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
+
+
+def test_postgres_is_told_which_key_signed_and_nobody_else_is() -> None:
+    issued = ISSUING.issue(asked())
+    scope = ISSUING.scope_of_token(issued.compact)
+    assert json.loads(scope.payload_json) == {**scope.payload, "usher_kid": issued.kid}
+    assert "usher_kid" not in scope.payload
+    assert set(scope.custom) == {"tenant_id"}
+    direct = ISSUING.scope_of_principal(asked())
+    assert json.loads(direct.payload_json) == direct.payload
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -160,3 +235,13 @@ def test_the_largest_token_stays_below_12_kib() -> None:
 def test_settings_that_cannot_be(settings: IssuerSettings) -> None:
     with pytest.raises(SettingsError):
         settings.validate()
+
+
+def test_a_scope_of_a_token_has_it_and_one_of_a_principal_has_none() -> None:
+    compact = ISSUING.issue(asked()).compact
+    scope = ISSUING.scope_of_token(compact)
+    assert scope.token == compact
+    assert compact not in repr(scope)
+    named = ISSUING.scope_of_principal(asked())
+    assert named.token is None
+    assert ISSUING.scope_of_token(ISSUING.sign(named.payload)).payload == named.payload

@@ -6,10 +6,13 @@ import pytest
 
 from sidecar.core import keyring
 from sidecar.core.claims import Claims
+from sidecar.core.deny_list import By
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import TokenIssued, TokenRefused
 from sidecar.core.keyring import KeyRing, RotationSettings
 from sidecar.core.keys import Algorithm, generate
+from sidecar.core.revocation_memory import MemoryRevocations
+from sidecar.core.revocations import Revocations, RevocationSettings
 from sidecar.core.signer import Signer
 from tests.fakes import FakeClock, Recorder
 
@@ -143,8 +146,59 @@ def test_every_key_has_a_last_use_of_its_own(signer: Signer, clock: FakeClock) -
     assert signer.last_use == int(clock.now()), "a ring with the same active key keeps its last use"
 
 
+async def test_a_revoked_token_does_not_verify(signer: Signer, clock: FakeClock, seen: Recorder) -> None:
+    revocations = Revocations(MemoryRevocations(clock), RevocationSettings(least=SETTINGS.hold), clock, seen)
+    signer = Signer(signer.ring, SETTINGS, ISSUER, clock, seen, revocations)
+    await revocations.refresh()
+    issued = signer.sign(claims(clock))
+    signer.verify(issued.compact)
+    for by, value in ((By.JTI, "id-1"), (By.SUB, "alice"), (By.KID, issued.kid)):
+        await revocations.revoke(by, value)
+        with pytest.raises(UsherError) as caught:
+            signer.verify(issued.compact, path="scope.token")
+        assert caught.value.reason is Reason.TOKEN_REVOKED
+        assert dict(caught.value.metadata) == {"field": "scope.token", "revoked_by": by.value}
+        await revocations.lift(by, value)
+    assert seen.of(TokenRefused) == [TokenRefused(reason="TOKEN_REVOKED")] * 3
+    # Whoever cannot show a token that holds learns nothing of what is revoked.
+    await revocations.revoke(By.SUB, "alice")
+    with pytest.raises(UsherError) as caught:
+        signer.verify(issued.compact[:-4] + "AAAA")
+    assert caught.value.reason is Reason.TOKEN_SIGNATURE_INVALID
+
+
+async def test_no_token_is_let_through_by_a_list_that_is_not_current(
+    signer: Signer, clock: FakeClock, seen: Recorder
+) -> None:
+    revocations = Revocations(MemoryRevocations(clock), RevocationSettings(least=SETTINGS.hold), clock, seen)
+    signer = Signer(signer.ring, SETTINGS, ISSUER, clock, seen, revocations)
+    issued = signer.sign(claims(clock))
+    with pytest.raises(UsherError) as caught:
+        signer.verify(issued.compact)
+    assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
+
+
 def test_a_ring_without_an_active_key_never_comes_into_force(signer: Signer) -> None:
     before = signer.ring
     with pytest.raises(ValueError, match="active"):
         signer.replace_ring(KeyRing())
     assert signer.ring is before
+
+
+def test_claims_of_a_scope_are_signed_as_they_are(signer: Signer, clock: FakeClock, seen: Recorder) -> None:
+    payload = claims(clock, ttl=300).payload()
+    compact = signer.sign_payload(payload)
+    assert signer.verify(compact).claims == payload
+    assert [event.ttl_seconds for event in seen.of(TokenIssued)] == [300]
+
+
+async def test_claims_that_are_signed_anew_keep_the_key_for_as_long_as_they_hold(
+    signer: Signer, clock: FakeClock
+) -> None:
+    payload = claims(clock, ttl=300).payload()
+    await clock.advance(200)
+    signer.sign_payload(payload)
+    assert signer.last_use == clock.now()
+    await clock.advance(200)
+    signer.sign_payload(payload)
+    assert signer.last_use == payload["exp"]

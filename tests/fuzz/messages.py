@@ -7,7 +7,7 @@ import sys
 from typing import Any, Final
 
 from google.protobuf.message import Message
-from usher.v1 import key_service_pb2, query_service_pb2, token_service_pb2, values_pb2
+from usher.v1 import key_service_pb2, query_service_pb2, revocation_service_pb2, token_service_pb2, values_pb2
 
 from tests.fuzz import engine
 
@@ -26,6 +26,8 @@ REQUESTS: Final[tuple[type[Message], ...]] = (
     token_service_pb2.VerifyTokenRequest,
     key_service_pb2.RotateKeysRequest,
     key_service_pb2.RevokeKeyRequest,
+    revocation_service_pb2.RevokeTokensRequest,
+    revocation_service_pb2.LiftRevocationRequest,
 )
 """The first byte of an input says which of them the rest is."""
 PARSERS: Final = [request_parser(request) for request in REQUESTS]
@@ -73,6 +75,7 @@ def _seeds() -> tuple[bytes, ...]:
     issue = token_service_pb2.IssueTokenRequest(subject="alice", audiences=["a", "b"], validate_only=True)
     issue.claims.CopyFrom(scope.principal.claims)
     issue.ttl.FromSeconds(60)
+    revoked = revocation_service_pb2.Revoked(sub="alice")
     requests: list[Message] = [
         run,
         query_service_pb2.WhoAmIRequest(scope=query_service_pb2.Scope(token="a.b.c")),
@@ -80,6 +83,8 @@ def _seeds() -> tuple[bytes, ...]:
         token_service_pb2.VerifyTokenRequest(token="a.b.c", audience="a"),
         key_service_pb2.RotateKeysRequest(force=True),
         key_service_pb2.RevokeKeyRequest(kid="k" * 43),
+        revocation_service_pb2.RevokeTokensRequest(revoked=revoked, existing_tokens_only=True),
+        revocation_service_pb2.LiftRevocationRequest(revoked=revoked),
     ]
     each = [query_service_pb2.RunScopedQueryRequest(scope=scope, sql="x", parameters=[one]) for one in values]
     return (

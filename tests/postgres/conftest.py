@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from sidecar.core.values import Parameter
+from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.codecs import Prepared, TypedConnection, prepare
 from sidecar.postgres.parameters import bind
 from sidecar.postgres.pool import Pool
@@ -17,6 +18,7 @@ from sidecar.postgres.signed_claims import SignedClaimsBackend
 from sidecar.postgres.values import columnar
 from tests.postgres.scoped import SHARED, Place, connected, key_of, running_pool, set_up
 from tests.servers import Servers
+from tests.session_jwt import extension
 
 # What the text forms in these tests depend on; the pool sets the same.
 SETTINGS = {
@@ -81,6 +83,13 @@ def own_place(fresh_database: str) -> Place:
 
 
 @pytest.fixture
+def extensible(postgres_servers: Servers) -> Iterator[str]:
+    """The superuser's address of an empty database, for one test, in which pg_session_jwt can be made."""
+    with extension.database(postgres_servers) as dsn:
+        yield dsn
+
+
+@pytest.fixture
 async def pool(place: Place) -> AsyncIterator[Pool]:
     """A pool with one connection, so that whatever is left behind meets the next user."""
     async with running_pool(place.login, max_size=1) as pool:
@@ -90,7 +99,7 @@ async def pool(place: Place) -> AsyncIterator[Pool]:
 @pytest.fixture
 async def backend(pool: Pool, place: Place) -> SignedClaimsBackend:
     """The backend on that one connection."""
-    return SignedClaimsBackend(pool, SHARED, key_of(place.admin))
+    return SignedClaimsBackend(pool, SHARED, CurrentKey(key_of(place.admin)))
 
 
 @pytest.fixture

@@ -108,6 +108,35 @@ MISTAKES = (
         "GRANT EXECUTE ON FUNCTION usher.new_claim_key() TO audit_other",
         "usher.new_claim_key()",
     ),
+    Mistake("revocations_granted", "GRANT SELECT ON usher.revocation TO authenticated", "usher.revocation"),
+    Mistake("revocations_granted", "GRANT DELETE ON usher.revocation TO PUBLIC", "usher.revocation"),
+    Mistake(
+        "revocations_granted", "GRANT TRUNCATE ON usher.revocation TO usher_verifier", "usher.revocation"
+    ),
+    Mistake(
+        "key_function_granted",
+        "GRANT EXECUTE ON FUNCTION usher.tag_fits(bytea, text) TO PUBLIC",
+        "usher.tag_fits(bytea,text)",
+    ),
+    Mistake(
+        "function_changed",
+        "ALTER FUNCTION usher.not_revoked() SECURITY INVOKER",
+        "usher.not_revoked()",
+        undo="reinstall",
+    ),
+    Mistake(
+        "function_changed",
+        "CREATE OR REPLACE FUNCTION usher.not_revoked() RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER"
+        " SET search_path = pg_catalog, pg_temp AS 'SELECT true'",
+        "usher.not_revoked()",
+        undo="reinstall",
+    ),
+    Mistake(
+        "function_changed",
+        "DROP FUNCTION usher.revocations(text, text)",
+        "usher.revocations(text,text)",
+        undo="reinstall",
+    ),
     Mistake("verifier_usable", "GRANT usher_verifier TO audit_other", "usher_verifier"),
     Mistake("role_privileged", "ALTER ROLE audit_login SUPERUSER", "audit_login"),
     Mistake(

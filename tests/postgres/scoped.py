@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +17,17 @@ from sidecar.core.clock import Clock, SystemClock
 from sidecar.core.errors import UsherError
 from sidecar.core.events import Event
 from sidecar.core.issuer import Scope
-from sidecar.core.queries import Statement
+from sidecar.core.queries import Backend, Statement
 from sidecar.core.sql import leading_keyword
 from sidecar.core.values import NULL, Kind, Parameter, ResultSet
 from sidecar.postgres import installer
-from sidecar.postgres.check_database import check_database
-from sidecar.postgres.claim_key import ClaimKey
+from sidecar.postgres.check_database import DatabaseCheck, check_database
+from sidecar.postgres.claim_key import ClaimKey, CurrentKey
+from sidecar.postgres.detection import DetectedBackend
 from sidecar.postgres.pool import Pool, PoolSettings
-from sidecar.postgres.signed_claims import ClaimSettings, SignedClaimsBackend
+from sidecar.postgres.scoped_backend import ClaimSettings, ScopedBackend
+from sidecar.postgres.session_keys import with_session_key
+from sidecar.postgres.signed_claims import SignedClaimsBackend
 from tests.fakes import START, Recorder
 
 LOGIN = "usher_test_login"
@@ -58,10 +62,14 @@ class Place:
     login: str
 
 
-async def set_up(admin: str, *, demo: bool = True) -> Place:
-    """Installs Usher's SQL side and the demo, and makes the login."""
+async def set_up(
+    admin: str, *, demo: bool = True, first: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
+) -> Place:
+    """Installs Usher's SQL side and the demo, and makes the login; `first` may make something before."""
     connection = await installer.connect(admin)
     try:
+        if first is not None:
+            await first(connection)
         await make_login(connection, LOGIN)
         await installer.install(connection, LOGIN)
         await make_key(connection, admin)
@@ -115,15 +123,21 @@ def statement(
     timeout: float = 30.0,
     max_rows: int = 1000,
 ) -> Statement:
-    """A statement that passed core's checks, with text parameters."""
+    """A statement that passed core's checks; values that are no Parameter are sent as text."""
     return Statement(
         sql=sql,
         verb=leading_keyword(sql),
-        parameters=tuple(NULL if value is None else Parameter(Kind.TEXT, str(value)) for value in values),
+        parameters=tuple(_parameter(value) for value in values),
         read_only=read_only,
         timeout=timeout,
         max_rows=max_rows,
     )
+
+
+def _parameter(value: Any) -> Parameter:
+    if isinstance(value, Parameter):
+        return value
+    return NULL if value is None else Parameter(Kind.TEXT, str(value))
 
 
 def rows(result: ResultSet) -> list[tuple[Any, ...]]:
@@ -175,16 +189,21 @@ async def running_pool(
     observer: Watcher | None = None,
     settings: ClaimSettings | None = None,
     ready: bool = True,
+    keyed: bool = False,
     **pool_settings: Any,
 ) -> AsyncIterator[Pool]:
-    """A pool and its loop; entered when it is ready, or at once."""
+    """A pool and its loop; entered when it is ready, or at once. `keyed`: its sessions have keys."""
     observer = observer or Watcher()
     chosen = settings or SHARED
     pool = Pool(
         PoolSettings(database_url=dsn, **pool_settings),
-        lambda connection: check_database(connection, chosen, key_of(dsn)),
+        # The key may be made later; only who looks for the extension needs what the other remembers.
+        DatabaseCheck(chosen, CurrentKey(key_of(dsn)))
+        if keyed
+        else lambda connection: check_database(connection, chosen, key_of(dsn)),
         clock or SystemClock(),
         observer,
+        *([functools.partial(with_session_key, database_url=dsn, role=chosen.role)] if keyed else []),
     )
     loop = asyncio.create_task(pool.run())
     try:
@@ -198,24 +217,21 @@ async def running_pool(
 
 
 @asynccontextmanager
-async def running_backend(dsn: str, **options: Any) -> AsyncIterator[SignedClaimsBackend]:
-    """A backend on a pool of its own."""
+async def running_backend(dsn: str, **options: Any) -> AsyncIterator[ScopedBackend]:
+    """A backend on a pool of its own: one that looks for pg_session_jwt where its sessions have keys."""
     settings = options.setdefault("settings", SHARED)
     async with running_pool(dsn, **options) as pool:
-        yield SignedClaimsBackend(pool, settings, key_of(dsn))
+        kind = DetectedBackend if options.get("keyed") else SignedClaimsBackend
+        yield kind(pool, settings, CurrentKey(key_of(dsn)))
 
 
-async def query(
-    backend: SignedClaimsBackend, who: Scope, sql: str, *values: Any, **options: Any
-) -> ResultSet:
+async def query(backend: Backend, who: Scope, sql: str, *values: Any, **options: Any) -> ResultSet:
     """The result of one scoped statement."""
     _, result = await backend.run(who, statement(sql, *values, **options), lambda result: None)
     return result
 
 
-async def refusal(
-    backend: SignedClaimsBackend, who: Scope, sql: str, *values: Any, **options: Any
-) -> UsherError:
+async def refusal(backend: Backend, who: Scope, sql: str, *values: Any, **options: Any) -> UsherError:
     """The error of one scoped statement, which shows none of the values that the tests send."""
     with pytest.raises(UsherError) as refused:
         await query(backend, who, sql, *values, **options)

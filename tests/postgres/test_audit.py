@@ -16,6 +16,7 @@ from sidecar.postgres.audit import Finding, Severity, audit, checks
 from tests.postgres.mistakes import MISTAKES, ROLES, ROLES_GONE, Mistake
 from tests.postgres.scoped import as_role, connected, database_of, make_login
 from tests.servers import Servers
+from tests.session_jwt import extension
 
 
 async def prepare(dsn: str) -> None:
@@ -105,7 +106,13 @@ async def test_all_mistakes_at_once_on_every_version(fresh_database_each_version
 
 
 def test_every_check_has_a_mistake() -> None:
-    elsewhere = {"not_installed", "role_missing", "login_missing", "prepared_transactions"}
+    elsewhere = {
+        "not_installed",
+        "role_missing",
+        "login_missing",
+        "prepared_transactions",
+        "session_jwt_plain",
+    }
     assert {check.name for check in checks()} == {mistake.name for mistake in MISTAKES} | elsewhere
     for check in checks():
         assert check.problem.endswith("."), check.name
@@ -128,6 +135,14 @@ async def test_a_database_set_up_by_the_installer_has_only_postgres_default(
         assert ours == []
         await admin.execute(f"REVOKE TEMPORARY ON DATABASE {db} FROM PUBLIC")
         assert [one for one in await audit(admin) if not one.object.startswith("usher_")] == []
+
+
+async def test_a_database_with_the_extension_is_fit_without_a_key(extensible: str) -> None:
+    async with connected(extensible) as admin:
+        await extension.create(admin)
+        await installer.install(admin)
+        found = {one.name: one.severity for one in await audit(admin) if not one.object.startswith("usher_")}
+        assert found == {"database_temp": Severity.WARNING, "session_jwt_plain": Severity.NOTICE}
 
 
 async def test_a_database_without_usher_or_with_an_older_one_is_told_to_install(fresh_database: str) -> None:

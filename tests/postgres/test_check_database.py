@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import asyncpg
 import pytest
 
-from sidecar.core.errors import Reason, SettingsError, UsherError
+from sidecar.core.errors import Reason, UsherError
 from sidecar.postgres import installer
 from sidecar.postgres.check_database import check_database
-from sidecar.postgres.signed_claims import ClaimSettings
+from sidecar.postgres.codecs import TypedConnection
+from sidecar.postgres.pool import OutdatedError
+from sidecar.postgres.scoped_backend import ClaimSettings
+from sidecar.postgres.session_keys import with_session_key
 from tests.postgres.scoped import (
     ALICE,
     Place,
@@ -24,6 +28,8 @@ from tests.postgres.scoped import (
     running_backend,
     set_up,
 )
+from tests.session_jwt import extension
+from tests.session_jwt.extension import REAL
 
 INSERT = "insert into notes select n, null, 'b' from generate_series(1, 50) as n returning id"
 
@@ -166,15 +172,60 @@ async def test_an_owner_is_fit_where_the_policies_are_forced_on_owners(own_place
         await admin.execute("ALTER TABLE users OWNER TO CURRENT_USER")
 
 
+LIARS = {
+    "another jti": ("auth.session() RETURNS jsonb", """'{"jti": 99}'::jsonb"""),
+    "plain claims too": (
+        "auth.user_id() RETURNS text",
+        "coalesce(auth.session() ->> 'sub',"
+        " nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub')",
+    ),
+    "always alice": ("auth.user_id() RETURNS text", "'alice'"),
+    "always nobody": ("auth.user_id() RETURNS text", "NULL::text"),
+}
+
+
+@pytest.mark.skipif(bool(REAL), reason="the extension would have to be made anew")
+@pytest.mark.parametrize(("function", "told"), LIARS.values(), ids=LIARS)
+async def test_an_extension_that_believes_what_is_forged_is_found_by_trying(
+    fresh_database: str, function: str, told: str
+) -> None:
+    own = await set_up(fresh_database, first=extension.create)
+    async with connected(own.admin) as admin:
+        await admin.execute("GRANT USAGE ON SCHEMA auth TO authenticated")
+        session = await with_session_key(asyncpg.connect, own.login, "authenticated")(
+            own.login, connection_class=TypedConnection
+        )
+        chosen = ClaimSettings(shared_login=True)
+        assert await check_database(session, chosen, None) is None
+        await admin.execute(f"CREATE OR REPLACE FUNCTION {function} LANGUAGE sql STABLE AS $$SELECT {told}$$")
+        try:
+            assert "auth." in (await check_database(session, chosen, None) or "")
+        finally:
+            await session.close()
+
+
+async def test_a_session_from_before_the_extension_came_or_went_is_outdated(extensible: str) -> None:
+    async with connected(extensible) as admin:
+        for change in ("installed", "dropped"):
+            session = await with_session_key(asyncpg.connect, extensible, "postgres")(
+                extensible, connection_class=TypedConnection
+            )
+            if change == "installed":
+                await extension.create(admin)
+            else:
+                await admin.execute("DROP EXTENSION pg_session_jwt")
+            try:
+                with pytest.raises(OutdatedError, match=f"was {change} meanwhile"):
+                    await check_database(session, ClaimSettings(shared_login=True), None)
+            finally:
+                await session.close()
+
+
+async def test_a_database_without_the_extension_needs_a_claim_key(place: Place) -> None:
+    async with connected(place.login) as connection:
+        verdict = await check_database(connection, ClaimSettings(shared_login=True), None)
+    assert "claim_key is not set" in (verdict or "")
+
+
 async def test_a_role_that_does_not_exist_is_said(place: Place) -> None:
     assert "nosuchrole does not exist" in (await verdict(place.login, role="nosuchrole") or "")
-
-
-@pytest.mark.parametrize("role", ["", "none", "NONE"])
-def test_a_role_that_cannot_be_is_refused(role: str) -> None:
-    with pytest.raises(SettingsError, match="database_role"):
-        ClaimSettings(role=role).validate()
-
-
-def test_the_usual_settings_are_valid() -> None:
-    ClaimSettings().validate()

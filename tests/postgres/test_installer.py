@@ -45,10 +45,10 @@ FROM (SELECT 'pg_proc'::regclass AS classid, oid AS objid, 0 AS objsubid FROM pg
 async def test_installing_again_does_nothing(fresh_database_each_version: str) -> None:
     async with connected(fresh_database_each_version) as admin:
         assert await installer.installed_version(admin) == 0
-        assert [script.version for script in await installer.install(admin)] == [1, 2]
+        assert [script.version for script in await installer.install(admin)] == [1, 2, 3]
         made = await admin.fetchval(OBJECTS)
         assert await installer.install(admin) == []
-        assert await installer.installed_version(admin) == 2
+        assert await installer.installed_version(admin) == 3
         assert await admin.fetchval(OBJECTS) == made
 
 
@@ -69,7 +69,7 @@ async def test_installers_at_once_wait_for_each_other(fresh_database: str) -> No
             await admin.execute("SET default_transaction_isolation = serializable")
             return len(await installer.install(admin))
 
-    assert sorted(await asyncio.gather(*(one() for _ in range(5)))) == [0, 0, 0, 0, 2]
+    assert sorted(await asyncio.gather(*(one() for _ in range(5)))) == [0, 0, 0, 0, 3]
 
 
 @asynccontextmanager
@@ -95,7 +95,7 @@ async def test_an_owner_with_createrole_can_install(fresh_database_each_version:
         await make_login(superuser, "usher_app")
         await superuser.execute(f"ALTER DATABASE {name} OWNER TO usher_owner")
         async with connected(as_role(fresh_database_each_version, "usher_owner")) as owner:
-            assert len(await installer.install(owner, "usher_app")) == 2
+            assert len(await installer.install(owner, "usher_app")) == 3
             assert await installer.install(owner, "usher_app") == []
             await make_key(owner, fresh_database_each_version)
             # The owner is nobody special to Usher's promises, and can check them.
@@ -111,7 +111,7 @@ async def test_an_owner_with_createrole_can_install(fresh_database_each_version:
             assert rows(await query(backend, ALICE, "select id from users")) == [("alice",)]
         async with connected(as_role(fresh_database_each_version, "usher_owner")) as owner:
             await owner.execute("DROP SCHEMA app CASCADE")
-            assert len(await installer.uninstall(owner)) == 2
+            assert len(await installer.uninstall(owner)) == 3
         await superuser.execute(f"ALTER DATABASE {name} OWNER TO CURRENT_USER")
 
 
@@ -170,10 +170,10 @@ async def test_uninstalling_leaves_nothing_but_the_roles(fresh_database_each_ver
     async with connected(fresh_database_each_version) as admin:
         assert await installer.uninstall(admin) == []
         await installer.install(admin)
-        assert [script.version for script in await installer.uninstall(admin)] == [2, 1]
+        assert [script.version for script in await installer.uninstall(admin)] == [3, 2, 1]
         assert await admin.fetchval(OBJECTS) is None
         assert await admin.fetchval("SELECT to_regrole('authenticated') IS NOT NULL")
-        assert [script.version for script in await installer.install(admin)] == [1, 2]
+        assert [script.version for script in await installer.install(admin)] == [1, 2, 3]
 
 
 async def test_a_policy_keeps_the_function_that_it_rests_on(fresh_database: str) -> None:
@@ -183,7 +183,7 @@ async def test_a_policy_keeps_the_function_that_it_rests_on(fresh_database: str)
         with pytest.raises(UsherError, match="depend") as refused:
             await installer.uninstall(admin)
         assert refused.value.metadata["sqlstate"] == "2BP01"
-        assert await installer.installed_version(admin) == 2
+        assert await installer.installed_version(admin) == 3
 
 
 async def test_what_others_have_in_the_schemas_stays(fresh_database: str) -> None:
@@ -236,7 +236,7 @@ async def test_objects_that_lie_in_wait_are_not_called(fresh_database: str) -> N
             """
         )
         await installer.install(admin)
-        assert await admin.fetchval("SELECT count(*) FROM usher.schema_version") == 2
+        assert await admin.fetchval("SELECT count(*) FROM usher.schema_version") == 3
 
 
 async def test_the_demo_may_be_loaded_again(fresh_database_each_version: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sidecar.core.errors import SettingsError
 from sidecar.postgres import installer
 from sidecar.postgres.logins import connector, logins_script, scram_verifier
-from sidecar.postgres.signed_claims import ClaimSettings
+from sidecar.postgres.scoped_backend import ClaimSettings
 from tests.postgres.scoped import ALICE, Place, connected, query, rows, running_backend
 
 PREFIX = "usher_many"

@@ -13,7 +13,7 @@ from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged
 from sidecar.postgres.check_database import check_database
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
-from sidecar.postgres.pool import SCRUB, SESSION_SETTINGS, Pool, PoolSettings
+from sidecar.postgres.pool import SCRUB, SESSION_SETTINGS, Pool, Pooling, PoolSettings
 from tests.fakes import FakeClock
 from tests.postgres.scoped import (
     LOGIN,
@@ -272,6 +272,22 @@ async def test_a_crowd_is_told_that_the_pool_is_full_never_that_the_database_is_
         assert set(outcomes) == {"ok", "POOL_EXHAUSTED"}
         assert pool.trouble is None
     assert all(event.reachable for event in watcher.of(DatabaseStateChanged))
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("postgresql://u:p@ep-cool-name-123.eu.example/db", True),
+        ("postgresql://u:p@ep-cool-name-123-pooler.eu.example/db", False),
+        ("postgresql://u:p@ep-a.eu.example,ep-a-pooler.eu.example:5432/db", False),
+        ("postgresql://u:p@/db?host=ep-a-pooler.eu.example", False),
+        ("postgresql://ep-pooler:x-pooler@pooler.example/db-pooler", True),
+        ("postgresql://u:p@[::1]:5432/db", True),
+    ],
+)
+def test_a_pooled_host_is_known_by_its_name(url: str, own: bool) -> None:
+    assert PoolSettings(database_url=url).own_sessions is own
+    assert not PoolSettings(database_url=url, pooling=Pooling.TRANSACTION).own_sessions
 
 
 def test_a_new_pool_says_that_it_is_not_connected() -> None:

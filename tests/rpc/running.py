@@ -21,6 +21,8 @@ from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm, generate
 from sidecar.core.policy import Authorizer, Policy
 from sidecar.core.queries import QuerySettings, ScopedQueries, SeenIdentity, Statement
+from sidecar.core.revocation_memory import MemoryRevocations
+from sidecar.core.revocations import Revocations, RevocationSettings, RevocationStore
 from sidecar.core.rotation import Rotator
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
@@ -31,6 +33,7 @@ from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.convert import dict_to_struct
 from sidecar.rpc.key_service import KeyService
 from sidecar.rpc.query_service import QueryService
+from sidecar.rpc.revocation_service import RevocationService
 from sidecar.rpc.server import Handlers, RpcListener, handlers
 from sidecar.rpc.token_service import TokenService
 from tests.fakes import START, FakeClock, Recorder
@@ -49,6 +52,9 @@ WHO_AM_I = "usher.v1.QueryService/WhoAmI"
 LIST_KEYS = "usher.v1.KeyService/ListKeys"
 ROTATE_KEYS = "usher.v1.KeyService/RotateKeys"
 REVOKE_KEY = "usher.v1.KeyService/RevokeKey"
+REVOKE_TOKENS = "usher.v1.RevocationService/RevokeTokens"
+LIST_REVOCATIONS = "usher.v1.RevocationService/ListRevocations"
+LIFT_REVOCATION = "usher.v1.RevocationService/LiftRevocation"
 
 ID_COLUMN = Column(name="id", type_name="int8", type_oid=20, kind=Kind.INT)
 
@@ -145,6 +151,7 @@ class Running:
         self.clock = parts.clock
         self.seen = parts.seen
         self.signer = parts.signer
+        self.revocations = parts.revocations
         self.authorizer = parts.authorizer
         self.channel = channel(listener.address)
 
@@ -183,6 +190,7 @@ class Parts:
     clock: FakeClock
     seen: Recorder
     signer: Signer
+    revocations: Revocations
     rotation: RotationSettings
     authorizer: Authorizer
     catalog: Catalog
@@ -239,12 +247,14 @@ async def running(
     callers: Callers | None = None,
     door: Door = OPEN_DOOR,
     channel: Callable[[str], grpc.aio.Channel] | None = None,
+    store: RevocationStore | None = None,
 ) -> AsyncIterator[Running]:
     """A started listener for the time of the block; `change` may put other handlers in.
 
-    Every call is `caller`'s, unless `callers` says whose it is. `channel` connects the client.
+    Every call is `caller`'s, unless `callers` says whose it is. `channel` connects the client. With a `store`
+    the deny list must be current, and nobody reads it but the test.
     """
-    parts = new_parts(policy=policy, catalog=catalog, caller=caller, callers=callers)
+    parts = new_parts(policy=policy, catalog=catalog, caller=caller, callers=callers, store=store)
     calls, every = new_handlers(parts, max_message_bytes, default_deadline)
     listener = RpcListener(
         served,
@@ -272,16 +282,24 @@ def new_parts(
     catalog: Catalog | None = None,
     caller: Caller = ANONYMOUS,
     callers: Callers | None = None,
+    store: RevocationStore | None = None,
 ) -> Parts:
     """A signer with two keys, and a backend."""
     clock, seen, rotation = FakeClock(now), Recorder(), RotationSettings()
     keys = [generate(Algorithm.ES256, 0) for _ in range(2)]
     ring, _ = keyring.begin(keys[0], keys[1], clock.now())
+    revocations = Revocations(
+        store or MemoryRevocations(clock),
+        RevocationSettings(least=rotation.hold, allow_stale=store is None),
+        clock,
+        seen,
+    )
     return Parts(
         backend=ScriptedBackend(),
         clock=clock,
         seen=seen,
-        signer=Signer(ring, rotation, ISSUER, clock, seen),
+        signer=Signer(ring, rotation, ISSUER, clock, seen, revocations),
+        revocations=revocations,
         rotation=rotation,
         authorizer=Authorizer(policy, clock, seen),
         catalog=catalog or Catalog(),
@@ -295,7 +313,7 @@ def new_handlers(
 ) -> tuple[CallFactory, Handlers]:
     """Every handler of the contract."""
     clock, seen, signer, authorizer = parts.clock, parts.seen, parts.signer, parts.authorizer
-    issuer = Issuer(signer, IssuerSettings(issuer=ISSUER), clock)
+    issuer = Issuer(signer, IssuerSettings(issuer=ISSUER), clock, revocations=parts.revocations)
 
     async def identify(context: Any, listener: Listener) -> Caller:
         """The caller of this test; on the admin address without a policy, as if by its socket, an admin."""
@@ -317,6 +335,7 @@ def new_handlers(
         TokenService(issuer, signer, authorizer),
         QueryService(issuer, queries, max_message_bytes, authorizer),
         KeyService(signer, rotator, parts.rotation, clock, authorizer),
+        RevocationService(parts.revocations, authorizer),
         max_message_bytes,
     )
 

@@ -27,14 +27,14 @@ async def test_each_rpc_is_served_on_exactly_one_address() -> None:
     }
     assert served == {
         Listener.DATA: ["usher.v1.TokenService", "usher.v1.QueryService"],
-        Listener.ADMIN: ["usher.v1.KeyService"],
+        Listener.ADMIN: ["usher.v1.KeyService", "usher.v1.RevocationService"],
     }
 
 
-def test_what_changes_keys_needs_the_admin_address_and_an_admin() -> None:
-    keys = {name for name in ACCESS if "KeyService" in name}
-    assert {name for name, access in ACCESS.items() if access.listener is Listener.ADMIN} == keys
-    assert {name for name, access in ACCESS.items() if access.needs is Needs.ADMIN} == keys
+def test_what_changes_keys_or_revokes_needs_the_admin_address_and_an_admin() -> None:
+    admins = {name for name in ACCESS if "KeyService" in name or "RevocationService" in name}
+    assert {name for name, access in ACCESS.items() if access.listener is Listener.ADMIN} == admins
+    assert {name for name, access in ACCESS.items() if access.needs is Needs.ADMIN} == admins
     assert [listener.value for listener in Listener] == ["grpc_address", "grpc_admin_address"]
 
 

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
-from usher.v1 import key_service_pb2, query_service_pb2, token_service_pb2, values_pb2
+from usher.v1 import key_service_pb2, query_service_pb2, revocation_service_pb2, token_service_pb2, values_pb2
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.rpc import contract
@@ -26,6 +26,9 @@ REQUESTS = (
     key_service_pb2.ListKeysRequest,
     key_service_pb2.RotateKeysRequest,
     key_service_pb2.RevokeKeyRequest,
+    revocation_service_pb2.RevokeTokensRequest,
+    revocation_service_pb2.ListRevocationsRequest,
+    revocation_service_pb2.LiftRevocationRequest,
 )
 PARSERS: dict[Any, Callable[[bytes], Any]] = {request: request_parser(request) for request in REQUESTS}
 
@@ -169,6 +172,21 @@ async def test_every_violation_is_named_by_its_path() -> None:
         (run(statement_timeout=Duration(seconds=-(2**63), nanos=-(2**31))), "options.statement_timeout"),
         (key_service_pb2.RevokeKeyRequest(), "kid"),
         (key_service_pb2.RevokeKeyRequest(kid="x" * 65), "kid"),
+        (revocation_service_pb2.RevokeTokensRequest(), "revoked"),
+        (revocation_service_pb2.RevokeTokensRequest(revoked={}), "revoked.by"),
+        (revocation_service_pb2.RevokeTokensRequest(revoked={"jti": ""}), "revoked.jti"),
+        (revocation_service_pb2.RevokeTokensRequest(revoked={"sub": "x" * 256}), "revoked.sub"),
+        (
+            revocation_service_pb2.RevokeTokensRequest(revoked={"kid": "k"}, duration={"seconds": 0}),
+            "duration",
+        ),
+        (
+            revocation_service_pb2.RevokeTokensRequest(revoked={"kid": "k"}, duration={"seconds": 2592001}),
+            "duration",
+        ),
+        (revocation_service_pb2.LiftRevocationRequest(), "revoked"),
+        (revocation_service_pb2.ListRevocationsRequest(max_entries=-1), "max_entries"),
+        (revocation_service_pb2.ListRevocationsRequest(max_entries=10001), "max_entries"),
     ],
 )
 def test_rules_of_the_contract(message: Message, field: str) -> None:

@@ -54,11 +54,16 @@ async def test_every_rpc_is_refused_before_its_request_is_read(rpc: str) -> None
         assert {event.verdict for event in there.seen.of(PolicyDecided)} == {"refused"}
 
 
-@pytest.mark.parametrize("method", ADMIN_METHODS)
-async def test_admin_methods_need_an_admin(method: str) -> None:
+def test_the_admin_methods_are_those_of_the_admin_address() -> None:
+    admin = {rpc for rpc, access in ACCESS.items() if access.listener is Listener.ADMIN}
+    assert {rpc.rpartition("/")[2] for rpc in admin} == set(ADMIN_METHODS)
+
+
+@pytest.mark.parametrize("rpc", [rpc for rpc in ACCESS if ACCESS[rpc].listener is Listener.ADMIN])
+async def test_admin_methods_need_an_admin(rpc: str) -> None:
     rules = Rules(admin=True, methods=frozenset(ADMIN_METHODS))
     async with served(rules, served=Listener.ADMIN) as there:
-        refused = await there.refusal(f"usher.v1.KeyService/{method}", b"")
+        refused = await there.refusal(rpc, b"")
         assert rule_of(refused) == "callers.orders.admin"
     async with served(rules, replace(CALLER, admin=True), served=Listener.ADMIN) as there:
         answer = await there.answer(
@@ -119,6 +124,18 @@ async def test_a_token_as_scope_is_decided_on_its_claims() -> None:
         refused = await there.refusal(RUN, run(scope=pb.Scope(token=token)))
         assert rule_of(refused) == "callers.orders.subjects"
         assert there.backend.scopes == []
+
+
+async def test_a_token_stays_with_its_scope_unless_the_policy_adds_a_claim() -> None:
+    async with served() as there:
+        token = await there.token(tenant="acme")
+        await ran(there, run(scope=pb.Scope(token=token)))
+        adding = replace(RULES, claims={"app": FixedClaim(value="shop")})
+        there.authorizer.replace(Policy(callers={"orders": adding}))
+        await ran(there, run(scope=pb.Scope(token=token)))
+        unchanged, added = there.backend.scopes
+        assert (unchanged.token, added.token) == (token, None)
+        assert added.payload == {**unchanged.payload, "app": "shop"}
 
 
 async def test_audiences_of_tokens_asked_for_and_used() -> None:

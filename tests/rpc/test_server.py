@@ -21,7 +21,7 @@ from sidecar.core.events import RpcFinished
 from sidecar.rpc.access import Listener
 from sidecar.rpc.callers import Door
 from sidecar.rpc.peer_relay import PeerRelay
-from sidecar.rpc.server import KEY_SERVICE, QUERY_SERVICE, TOKEN_SERVICE, RpcListener
+from sidecar.rpc.server import KEY_SERVICE, QUERY_SERVICE, REVOCATION_SERVICE, TOKEN_SERVICE, RpcListener
 from tests.rpc.running import (
     ISSUE,
     LIST_KEYS,
@@ -227,7 +227,10 @@ async def reflected(there: Running, **asked: str) -> reflection_pb2.ServerReflec
 async def test_reflection_lists_what_is_served_here(tmp_path: Path) -> None:
     standard = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
     async with running() as data, running(Listener.ADMIN, f"unix:{tmp_path}/a.sock") as admin:
-        for there, services in ((data, {TOKEN_SERVICE, QUERY_SERVICE}), (admin, {KEY_SERVICE})):
+        for there, services in (
+            (data, {TOKEN_SERVICE, QUERY_SERVICE}),
+            (admin, {KEY_SERVICE, REVOCATION_SERVICE}),
+        ):
             answer = await reflected(there, list_services="")
             assert {service.name for service in answer.list_services_response.service} == (
                 services | standard

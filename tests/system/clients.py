@@ -23,6 +23,7 @@ from usher.v1 import (
     key_service_pb2_grpc,
     query_service_pb2,
     query_service_pb2_grpc,
+    revocation_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
     values_pb2,
@@ -33,11 +34,12 @@ DEADLINE = 20.0
 
 @dataclass(frozen=True)
 class Client:
-    """The three services of one sidecar."""
+    """The services of one sidecar."""
 
     tokens: token_service_pb2_grpc.TokenServiceStub
     queries: query_service_pb2_grpc.QueryServiceStub
     keys: key_service_pb2_grpc.KeyServiceStub
+    revocations: revocation_service_pb2_grpc.RevocationServiceStub
 
     def issue(self, subject: str, claims: Mapping[str, Any], ttl: int | None = None) -> str:
         """A token."""
@@ -75,6 +77,7 @@ def connected(address: str, credentials: grpc.ChannelCredentials | None = None) 
             tokens=token_service_pb2_grpc.TokenServiceStub(channel),
             queries=query_service_pb2_grpc.QueryServiceStub(channel),
             keys=key_service_pb2_grpc.KeyServiceStub(channel),
+            revocations=revocation_service_pb2_grpc.RevocationServiceStub(channel),
         )
 
 

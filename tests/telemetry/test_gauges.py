@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from sidecar.core import keyring
+from sidecar.core.deny_list import By
 from sidecar.core.keyring import KeyRing, RotationSettings
 from sidecar.core.keys import Algorithm, generate
+from sidecar.core.revocation_memory import MemoryRevocations
+from sidecar.core.revocations import Revocations, RevocationSettings
 from sidecar.core.signer import Signer
-from sidecar.telemetry.gauges import KeyGauges, PoolGauges
+from sidecar.telemetry.gauges import KeyGauges, PoolGauges, RevocationGauges
 from tests.fakes import START, FakeClock, Recorder
 
 SETTINGS = RotationSettings(period=86_400, lead_time=3900)
@@ -16,7 +19,7 @@ def key() -> keyring.SigningKey:
     return generate(Algorithm.ES256, 0)
 
 
-def read(gauges: KeyGauges | PoolGauges) -> dict[str, float]:
+def read(gauges: KeyGauges | PoolGauges | RevocationGauges) -> dict[str, float]:
     """Every sample, named by metric and label values."""
     return {
         " ".join([sample.name, *sample.labels.values()]): sample.value
@@ -91,7 +94,29 @@ def test_pool_counts() -> None:
     }
 
 
+async def test_the_deny_list() -> None:
+    clock = FakeClock()
+    revocations = Revocations(MemoryRevocations(clock), RevocationSettings(least=100), clock, Recorder())
+    gauges = RevocationGauges()
+    gauges.watch(revocations)
+    assert read(gauges)["usher_revocation_list_age_seconds"] == float("inf")
+    for value in ("alice", "bob"):
+        await revocations.revoke(By.SUB, value)
+    await clock.advance(7)
+    await revocations.revoke(By.JTI, "id-1")
+    await clock.advance(3)
+    assert read(gauges) == {
+        "usher_revocations jti": 1,
+        "usher_revocations sub": 2,
+        "usher_revocations kid": 0,
+        "usher_revocation_list_age_seconds": 3,
+        "usher_revocation_list_told": 0,
+    }
+    await clock.advance(90)
+    assert read(gauges)["usher_revocations sub"] == 0, "what is over is not counted"
+
+
 def test_names_are_known_before_there_is_anything_to_read() -> None:
-    for gauges, count in ((KeyGauges(FakeClock()), 4), (PoolGauges(), 2)):
+    for gauges, count in ((KeyGauges(FakeClock()), 4), (PoolGauges(), 2), (RevocationGauges(), 3)):
         assert read(gauges) == {}
         assert len(list(gauges.collect())) == count

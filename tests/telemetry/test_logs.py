@@ -207,6 +207,16 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         {"event": "tls_loaded", "outcome": "refused", "expires_at": 5.0, "detail": "tls_key_file: gone"},
     ),
     (
+        events.RevocationsRead(outcome="failed", detail="the database does not answer"),
+        "warning",
+        {"event": "revocations_read", "outcome": "failed", "detail": "the database does not answer"},
+    ),
+    (
+        events.TokensRevoked(by="jti", action="lift"),
+        "info",
+        {"event": "tokens_revoked", "by": "jti", "action": "lift"},
+    ),
+    (
         events.ClaimKeyLoaded(outcome="refused", detail="claim_key_file cannot be read"),
         "error",
         {"event": "claim_key_loaded", "outcome": "refused", "detail": "claim_key_file cannot be read"},
@@ -244,7 +254,8 @@ def test_what_the_policy_refuses_is_louder(
     logs.observe(events.PolicyLoaded(outcome="loaded", callers=1))
     logs.observe(events.TlsLoaded(outcome="loaded", expires_at=5.0))
     logs.observe(events.CallerKeysFetched(outcome="fetched", keys=1))
-    assert [line["level"] for line in lines(stream)] == ["info", "info", "info", "debug"]
+    logs.observe(events.RevocationsRead(outcome="read"))
+    assert [line["level"] for line in lines(stream)] == ["info", "info", "info", "debug", "debug"]
 
 
 def test_the_level_is_a_threshold(configured: Callable[..., io.StringIO]) -> None:

@@ -14,6 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from sidecar.core import events, keyring
 from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm, generate
+from sidecar.core.revocation_memory import MemoryRevocations
+from sidecar.core.revocations import Revocations, RevocationSettings
 from sidecar.core.signer import Signer
 from sidecar.telemetry.metrics import MOST_SERIES, Metrics, documented_names
 from tests.fakes import START, FakeClock, Recorder
@@ -63,6 +65,10 @@ def busy_metrics() -> Metrics:
     ring, _ = keyring.begin(generate(Algorithm.ES256, 0), generate(Algorithm.ES256, 0), START)
     metrics.watch_keys(Signer(ring, settings, "https://issuer.example", clock, Recorder()), settings)
     metrics.watch_pool(lambda: (5, 2, 1))
+    revocations = Revocations(
+        MemoryRevocations(clock), RevocationSettings(least=3720), clock, metrics.observe
+    )
+    metrics.watch_revocations(revocations)
     seen: list[events.Event] = [
         finished(),
         finished(code="PERMISSION_DENIED", reason="ROW_LEVEL_SECURITY", blame="caller"),
@@ -82,6 +88,8 @@ def busy_metrics() -> Metrics:
         events.CallerRefused(proof="key", detail="authorization: the key is no caller's"),
         events.CallerKeysFetched(outcome="failed", keys=2, detail="TimeoutError"),
         events.TlsLoaded(outcome="refused", expires_at=START, detail="tls_key_file: gone"),
+        events.RevocationsRead(outcome="failed", detail="the database does not answer"),
+        events.TokensRevoked(by="sub", action="revoke"),
         events.ClaimKeyLoaded(outcome="loaded"),
     ]
     assert {type(event) for event in seen} == set(events.Event.__args__)
@@ -121,6 +129,9 @@ def test_every_event_is_counted() -> None:
     assert sample(metrics, "usher_tls_reloads_total", outcome="refused") == 1
     assert sample(metrics, "usher_tls_certificate_expiry_timestamp_seconds") == START
     assert sample(metrics, "usher_tls_stale") == 1
+    assert sample(metrics, "usher_revocation_reads_total", outcome="failed") == 1
+    assert sample(metrics, "usher_revocation_changes_total", action="revoke", by="sub") == 1
+    assert sample(metrics, "usher_revocation_list_age_seconds") == float("inf")
     assert sample(metrics, "usher_keys", state="active") == 1
     assert sample(metrics, "usher_db_pool_connections", state="idle") == 3
 

@@ -16,7 +16,14 @@ from sidecar.core.policy.claim_rules import ClaimRule
 from sidecar.core.policy.patterns import Pattern
 
 METHODS: Final = ("IssueToken", "VerifyToken", "RunScopedQuery", "WhoAmI")
-ADMIN_METHODS: Final = ("ListKeys", "RotateKeys", "RevokeKey")
+ADMIN_METHODS: Final = (
+    "ListKeys",
+    "RotateKeys",
+    "RevokeKey",
+    "RevokeTokens",
+    "ListRevocations",
+    "LiftRevocation",
+)
 """Methods that need an admin caller as well."""
 
 

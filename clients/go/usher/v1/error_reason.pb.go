@@ -60,6 +60,9 @@ const (
 	ErrorReason_ERROR_REASON_TOKEN_ISSUER_MISMATCH ErrorReason = 26
 	// The token's `aud` does not hold the audience asked for.
 	ErrorReason_ERROR_REASON_TOKEN_AUDIENCE_MISMATCH ErrorReason = 27
+	// The token, its subject or its key is on the deny list; metadata `revoked_by` is jti, sub or kid. Also
+	// given for a subject that is named directly.
+	ErrorReason_ERROR_REASON_TOKEN_REVOKED ErrorReason = 28
 	// No key has this `kid`.
 	ErrorReason_ERROR_REASON_KEY_UNKNOWN ErrorReason = 40
 	// The prepared key has not been published long enough to sign; metadata says when it will have been.
@@ -167,6 +170,7 @@ var (
 		25:  "ERROR_REASON_TOKEN_ALGORITHM_REFUSED",
 		26:  "ERROR_REASON_TOKEN_ISSUER_MISMATCH",
 		27:  "ERROR_REASON_TOKEN_AUDIENCE_MISMATCH",
+		28:  "ERROR_REASON_TOKEN_REVOKED",
 		40:  "ERROR_REASON_KEY_UNKNOWN",
 		41:  "ERROR_REASON_LEAD_TIME_NOT_ELAPSED",
 		42:  "ERROR_REASON_SIGNING_UNAVAILABLE",
@@ -228,6 +232,7 @@ var (
 		"ERROR_REASON_TOKEN_ALGORITHM_REFUSED": 25,
 		"ERROR_REASON_TOKEN_ISSUER_MISMATCH":   26,
 		"ERROR_REASON_TOKEN_AUDIENCE_MISMATCH": 27,
+		"ERROR_REASON_TOKEN_REVOKED":           28,
 		"ERROR_REASON_KEY_UNKNOWN":             40,
 		"ERROR_REASON_LEAD_TIME_NOT_ELAPSED":   41,
 		"ERROR_REASON_SIGNING_UNAVAILABLE":     42,
@@ -304,7 +309,7 @@ var File_usher_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1busher/v1/error_reason.proto\x12\busher.v1*\xb5\x10\n" +
+	"\x1busher/v1/error_reason.proto\x12\busher.v1*\xd5\x10\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_REQUEST\x10\x01\x12\x1e\n" +
@@ -322,7 +327,8 @@ const file_usher_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_TOKEN_KEY_UNKNOWN\x10\x18\x12(\n" +
 	"$ERROR_REASON_TOKEN_ALGORITHM_REFUSED\x10\x19\x12&\n" +
 	"\"ERROR_REASON_TOKEN_ISSUER_MISMATCH\x10\x1a\x12(\n" +
-	"$ERROR_REASON_TOKEN_AUDIENCE_MISMATCH\x10\x1b\x12\x1c\n" +
+	"$ERROR_REASON_TOKEN_AUDIENCE_MISMATCH\x10\x1b\x12\x1e\n" +
+	"\x1aERROR_REASON_TOKEN_REVOKED\x10\x1c\x12\x1c\n" +
 	"\x18ERROR_REASON_KEY_UNKNOWN\x10(\x12&\n" +
 	"\"ERROR_REASON_LEAD_TIME_NOT_ELAPSED\x10)\x12$\n" +
 	" ERROR_REASON_SIGNING_UNAVAILABLE\x10*\x12\x1d\n" +

@@ -2,7 +2,7 @@
 -- in a plan that another runs.
 , asks AS (
   SELECT oid, proname FROM functions
-  WHERE body ~* '\m(auth\s*\.\s*(session|jwt|user_id|uid)|usher\s*\.\s*claims|current_setting)\s*\('
+  WHERE body ~* '\m(auth\s*\.\s*(session|jwt|user_id|uid)|usher\s*\.\s*(claims|not_revoked)|current_setting)\s*\('
   UNION
   SELECT f.oid, f.proname FROM functions AS f
   JOIN asks AS a ON f.body ~ ('\m' || regexp_replace(a.proname::text, '(\W)', '\\\1', 'g') || '\s*\(')

@@ -43,6 +43,9 @@ pub enum ErrorReason {
     TokenIssuerMismatch = 26,
     /// The token's `aud` does not hold the audience asked for.
     TokenAudienceMismatch = 27,
+    /// The token, its subject or its key is on the deny list; metadata `revoked_by` is jti, sub or kid. Also
+    /// given for a subject that is named directly.
+    TokenRevoked = 28,
     // --- keys ---
 
     /// No key has this `kid`.
@@ -163,6 +166,7 @@ impl ErrorReason {
             Self::TokenAlgorithmRefused => "ERROR_REASON_TOKEN_ALGORITHM_REFUSED",
             Self::TokenIssuerMismatch => "ERROR_REASON_TOKEN_ISSUER_MISMATCH",
             Self::TokenAudienceMismatch => "ERROR_REASON_TOKEN_AUDIENCE_MISMATCH",
+            Self::TokenRevoked => "ERROR_REASON_TOKEN_REVOKED",
             Self::KeyUnknown => "ERROR_REASON_KEY_UNKNOWN",
             Self::LeadTimeNotElapsed => "ERROR_REASON_LEAD_TIME_NOT_ELAPSED",
             Self::SigningUnavailable => "ERROR_REASON_SIGNING_UNAVAILABLE",
@@ -227,6 +231,7 @@ impl ErrorReason {
             "ERROR_REASON_TOKEN_ALGORITHM_REFUSED" => Some(Self::TokenAlgorithmRefused),
             "ERROR_REASON_TOKEN_ISSUER_MISMATCH" => Some(Self::TokenIssuerMismatch),
             "ERROR_REASON_TOKEN_AUDIENCE_MISMATCH" => Some(Self::TokenAudienceMismatch),
+            "ERROR_REASON_TOKEN_REVOKED" => Some(Self::TokenRevoked),
             "ERROR_REASON_KEY_UNKNOWN" => Some(Self::KeyUnknown),
             "ERROR_REASON_LEAD_TIME_NOT_ELAPSED" => Some(Self::LeadTimeNotElapsed),
             "ERROR_REASON_SIGNING_UNAVAILABLE" => Some(Self::SigningUnavailable),
@@ -765,6 +770,104 @@ pub struct WhoAmIResponse {
     /// Postgres' version number, such as 180004.
     #[prost(uint32, tag="9")]
     pub server_version: u32,
+}
+/// Revoked names what an entry is about.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Revoked {
+    /// What it names.
+    #[prost(oneof="revoked::By", tags="1, 2, 3")]
+    pub by: ::core::option::Option<revoked::By>,
+}
+/// Nested message and enum types in `Revoked`.
+pub mod revoked {
+    /// What it names.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum By {
+        /// The id of one token: its `jti` claim.
+        #[prost(string, tag="1")]
+        Jti(::prost::alloc::string::String),
+        /// The end user: the `sub` claim.
+        #[prost(string, tag="2")]
+        Sub(::prost::alloc::string::String),
+        /// The signing key: the `kid` of the token's header.
+        #[prost(string, tag="3")]
+        Kid(::prost::alloc::string::String),
+    }
+}
+/// Revocation is one entry of the deny list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Revocation {
+    /// What is revoked.
+    #[prost(message, optional, tag="1")]
+    pub revoked: ::core::option::Option<Revoked>,
+    /// When set, only tokens whose `iat` is not after it are; for a `sub` alone.
+    #[prost(message, optional, tag="2")]
+    pub issued_until_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was revoked, for the last time.
+    #[prost(message, optional, tag="3")]
+    pub revoke_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the entry is over.
+    #[prost(message, optional, tag="4")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// RevokeTokensRequest says what to revoke.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeTokensRequest {
+    /// What to revoke.
+    #[prost(message, optional, tag="1")]
+    pub revoked: ::core::option::Option<Revoked>,
+    /// Spares what is issued after this: the subject is signed out, and may sign in again. For a `sub` alone;
+    /// without it the subject is locked out until the entry is over.
+    #[prost(bool, tag="2")]
+    pub existing_tokens_only: bool,
+    /// How long the entry is to last: at most 30 days. It never lasts shorter than the longest token lives, which
+    /// is also the default: what is revoked does not come to life again.
+    #[prost(message, optional, tag="3")]
+    pub duration: ::core::option::Option<::prost_types::Duration>,
+}
+/// RevokeTokensResponse is the entry as it stands now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeTokensResponse {
+    /// The entry. One that was there is merged with it: it covers what either did, until the later end.
+    #[prost(message, optional, tag="1")]
+    pub revocation: ::core::option::Option<Revocation>,
+    /// Whether other sidecars see the entry. When false, it holds in this process alone, until it restarts.
+    #[prost(bool, tag="2")]
+    pub shared: bool,
+}
+/// ListRevocationsRequest says how many to return.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRevocationsRequest {
+    /// The most entries to return; absent or 0 means 1000.
+    #[prost(int32, tag="1")]
+    pub max_entries: i32,
+}
+/// ListRevocationsResponse holds the deny list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRevocationsResponse {
+    /// The entries, the newest first.
+    #[prost(message, repeated, tag="1")]
+    pub revocations: ::prost::alloc::vec::Vec<Revocation>,
+    /// How many there are in all.
+    #[prost(int32, tag="2")]
+    pub total: i32,
+    /// Whether other sidecars see the same list.
+    #[prost(bool, tag="3")]
+    pub shared: bool,
+}
+/// LiftRevocationRequest names the entry to remove.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiftRevocationRequest {
+    /// What was revoked.
+    #[prost(message, optional, tag="1")]
+    pub revoked: ::core::option::Option<Revoked>,
+}
+/// LiftRevocationResponse tells what was done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiftRevocationResponse {
+    /// Whether there was such an entry.
+    #[prost(bool, tag="1")]
+    pub lifted: bool,
 }
 /// IssueTokenRequest says for whom the token speaks.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -135,6 +135,14 @@ export enum ErrorReason {
   TOKEN_AUDIENCE_MISMATCH = 27,
 
   /**
+   * The token, its subject or its key is on the deny list; metadata `revoked_by` is jti, sub or kid. Also
+   * given for a subject that is named directly.
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_REVOKED = 28;
+   */
+  TOKEN_REVOKED = 28,
+
+  /**
    * No key has this `kid`.
    *
    * @generated from enum value: ERROR_REASON_KEY_UNKNOWN = 40;

@@ -151,6 +151,15 @@ public enum ErrorReason
   ERROR_REASON_TOKEN_AUDIENCE_MISMATCH(27),
   /**
    * <pre>
+   * The token, its subject or its key is on the deny list; metadata `revoked_by` is jti, sub or kid. Also
+   * given for a subject that is named directly.
+   * </pre>
+   *
+   * <code>ERROR_REASON_TOKEN_REVOKED = 28;</code>
+   */
+  ERROR_REASON_TOKEN_REVOKED(28),
+  /**
+   * <pre>
    * No key has this `kid`.
    * </pre>
    *
@@ -632,6 +641,15 @@ public enum ErrorReason
   public static final int ERROR_REASON_TOKEN_AUDIENCE_MISMATCH_VALUE = 27;
   /**
    * <pre>
+   * The token, its subject or its key is on the deny list; metadata `revoked_by` is jti, sub or kid. Also
+   * given for a subject that is named directly.
+   * </pre>
+   *
+   * <code>ERROR_REASON_TOKEN_REVOKED = 28;</code>
+   */
+  public static final int ERROR_REASON_TOKEN_REVOKED_VALUE = 28;
+  /**
+   * <pre>
    * No key has this `kid`.
    * </pre>
    *
@@ -1010,6 +1028,7 @@ public enum ErrorReason
       case 25: return ERROR_REASON_TOKEN_ALGORITHM_REFUSED;
       case 26: return ERROR_REASON_TOKEN_ISSUER_MISMATCH;
       case 27: return ERROR_REASON_TOKEN_AUDIENCE_MISMATCH;
+      case 28: return ERROR_REASON_TOKEN_REVOKED;
       case 40: return ERROR_REASON_KEY_UNKNOWN;
       case 41: return ERROR_REASON_LEAD_TIME_NOT_ELAPSED;
       case 42: return ERROR_REASON_SIGNING_UNAVAILABLE;
