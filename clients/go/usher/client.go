@@ -3,6 +3,7 @@
 package usher
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -78,6 +79,9 @@ func New(target string, options ...Option) (*Client, error) {
 	}
 	if client.key != "" && client.tls == nil && !isLocal(target) {
 		return nil, invalid("CLIENT_INVALID", "key: it is sent to another machine by TLS only; use WithTLS")
+	}
+	if strings.ContainsFunc(client.key, func(char rune) bool { return char < ' ' || char > '~' }) {
+		return nil, invalid("CLIENT_INVALID", "key: it holds characters that no key has")
 	}
 	transport := insecure.NewCredentials()
 	if client.tls != nil {
@@ -172,6 +176,9 @@ func (c *Client) IssueToken(
 	if err != nil {
 		return nil, err
 	}
+	if err := cmp.Or(areText("sub", sub), areText("audiences", options.Audiences...)); err != nil {
+		return nil, err
+	}
 	request := &pb.IssueTokenRequest{Subject: sub, Claims: message, Audiences: options.Audiences}
 	if options.TTL != 0 {
 		request.Ttl = durationpb.New(options.TTL)
@@ -181,6 +188,9 @@ func (c *Client) IssueToken(
 
 // VerifyToken gives the claims of a valid token; an empty audience is not compared.
 func (c *Client) VerifyToken(ctx context.Context, token, audience string) (*pb.VerifyTokenResponse, error) {
+	if err := areText("token, audience", token, audience); err != nil {
+		return nil, err
+	}
 	return call(ctx, c, true, &pb.VerifyTokenRequest{Token: token, Audience: audience}, c.tokens.VerifyToken)
 }
 
@@ -247,16 +257,17 @@ type QueryOptions struct {
 	StatementTimeout time.Duration
 }
 
-// AsUser is the scope of an end user; claims that cannot be sent show at the first query.
+// AsUser is the scope of an end user; a subject or claims that cannot be sent show at the first query.
 func (c *Client) AsUser(sub string, claims map[string]any) *Scope {
 	message, err := claimsStruct(claims)
+	err = cmp.Or(err, areText("sub", sub))
 	principal := &pb.Principal{Subject: sub, Claims: message}
 	return &Scope{client: c, scope: &pb.Scope{Scope: &pb.Scope_Principal{Principal: principal}}, err: err}
 }
 
 // WithToken is the scope of a token.
 func (c *Client) WithToken(token string) *Scope {
-	return &Scope{client: c, scope: &pb.Scope{Scope: &pb.Scope_Token{Token: token}}}
+	return &Scope{client: c, scope: &pb.Scope{Scope: &pb.Scope_Token{Token: token}}, err: areText("token", token)}
 }
 
 // With is the same scope with other options.
@@ -277,8 +288,8 @@ func (s *Scope) Run(ctx context.Context, statement string, parameters ...any) (*
 }
 
 func (s *Scope) run(ctx context.Context, request *pb.RunScopedQueryRequest, parameters []any) (*Result, error) {
-	if s.err != nil {
-		return nil, s.err
+	if err := cmp.Or(s.err, areText("sql, statement", request.GetSql(), request.GetStatement())); err != nil {
+		return nil, err
 	}
 	for at, value := range parameters {
 		sent, err := parameter(value, fmt.Sprintf("parameters[%d]", at))

@@ -119,6 +119,10 @@ func timestamp(seconds int64, micros uint32) *pb.Value {
 // reflected sends numbers of every size, slices of whatever is sent, and what pointers point to.
 func reflected(value reflect.Value, place string) (*pb.Value, error) {
 	switch {
+	case value.Kind() == reflect.String:
+		return parameter(value.String(), place)
+	case value.Kind() == reflect.Bool:
+		return parameter(value.Bool(), place)
 	case value.CanInt():
 		return &pb.Value{Kind: &pb.Value_IntValue{IntValue: value.Int()}}, nil
 	case value.CanUint() && value.Uint() <= math.MaxInt64:
@@ -205,6 +209,16 @@ func cell(kind pb.Kind, data *pb.ColumnData, row int) any {
 	return data.GetTexts()[row]
 }
 
+// areText refuses what no message can hold.
+func areText(names string, values ...string) error {
+	for _, value := range values {
+		if !utf8.ValidString(value) {
+			return invalid("CLIENT_INVALID", "%s: the text is not UTF-8", names)
+		}
+	}
+	return nil
+}
+
 const exact = 1<<53 - 1
 
 func claimsStruct(claims map[string]any) (*structpb.Struct, error) {
@@ -234,6 +248,9 @@ func checkClaim(value any) error {
 		}
 	}
 	number := reflect.ValueOf(value)
+	if number.CanFloat() && (math.IsNaN(number.Float()) || math.IsInf(number.Float(), 0)) {
+		return invalid("CLIENT_INVALID", "claims: a number is finite")
+	}
 	if number.CanInt() && (number.Int() > exact || number.Int() < -exact) || number.CanUint() && number.Uint() > exact {
 		return invalid("CLAIM_NOT_EXACT", "claims: an integer beyond 2^53 - 1 would be rounded; send it as text")
 	}
