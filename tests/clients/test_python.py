@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import usher
 
+from tests.clients import example_app
+
 FOLDER = Path(__file__).parents[2] / "clients/python"
 SECONDS = 120
 
@@ -172,3 +174,13 @@ async def test_rows_are_views_by_position_and_name(live_sidecar: Any) -> None:
         result[3]
     with pytest.raises(KeyError):
         result[0]["missing"]
+
+
+def test_the_example_answers_with_the_rows_of_the_user(live_sidecar: Any) -> None:
+    command = [sys.executable, "example/app.py"]
+    with example_app.running(command, FOLDER, live_sidecar.grpc_address) as address:
+        example_app.check(address, live_sidecar.grpc_address)
+
+
+def test_the_example_is_short() -> None:
+    assert len((FOLDER / "example/app.py").read_text().splitlines()) < 60

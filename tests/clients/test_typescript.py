@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.clients import example_app
 from tests.clients.test_smoke import toolchain
 
 FOLDER = Path(__file__).parents[2] / "clients/typescript"
@@ -69,3 +71,19 @@ def test_the_package_holds_what_is_needed_and_no_more(package: Path) -> None:
 def test_its_own_tests(package: Path, live_sidecar: Any) -> None:
     assert package.exists()
     run(FOLDER, "node", "--test", "test/", USHER_ADDRESS=live_sidecar.grpc_address)
+
+
+def test_the_example_answers_with_the_rows_of_the_user(
+    package: Path, live_sidecar: Any, tmp_path: Path
+) -> None:
+    for name in ("app.ts", "package.json", "tsconfig.json"):
+        shutil.copy(FOLDER / "example" / name, tmp_path)
+    run(tmp_path, "npm", "install", *QUIET, "--omit=dev", str(package))
+    (tmp_path / "node_modules/@types").symlink_to(FOLDER / "node_modules/@types")
+    run(tmp_path, str(FOLDER / "node_modules/.bin/tsc"))
+    with example_app.running(["node", "app.js"], tmp_path, live_sidecar.grpc_address) as address:
+        example_app.check(address, live_sidecar.grpc_address)
+
+
+def test_the_example_is_short() -> None:
+    assert len((FOLDER / "example/app.ts").read_text().splitlines()) < 60
