@@ -54,6 +54,12 @@ LANGUAGES: Final = (
         ),
         run=("node", "runner/runner.mjs"),
     ),
+    Language(
+        name="rust",
+        needs=("cargo",),
+        build=(("cargo", "build", "--quiet", "--target-dir", "target", "--example", "runner"),),
+        run=("target/debug/examples/runner",),
+    ),
 )
 
 
