@@ -14,7 +14,7 @@ from typing import Any, Final
 
 CLIENTS: Final = Path(__file__).parents[2] / "clients"
 ANSWER_SECONDS: Final = 60
-MAVEN: Final = ("-q", "-B")
+MAVEN: Final = ("-q", "-B", "-Dmaven.compiler.failOnWarning")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tests.clients.test_smoke import toolchain
 FOLDER = Path(__file__).parents[2] / "clients/java"
 CLASSPATH = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath"
 SECONDS = 300  # the first run fetches the client's dependencies
+pytestmark = pytest.mark.timeout(2 * SECONDS)
 PROJECT = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>empty</groupId>

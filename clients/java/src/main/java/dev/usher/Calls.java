@@ -113,9 +113,9 @@ final class Calls {
   }
 
   void close() {
-    closed = true;
-    channel.shutdownNow();
+    closed = true; // from here on no call starts; those that had are ended before gRPC ends them its way
     underWay.forEach(call -> call.completeExceptionally(UsherException.closed()));
+    channel.shutdownNow();
     if (loop != null) {
       loop.shutdownGracefully();
     }
@@ -235,11 +235,12 @@ final class Calls {
 
     @Override
     public void onError(Throwable thrown) {
-      UsherException failed = closed ? UsherException.closed() : UsherException.of(thrown, repeatable);
+      UsherException failed = UsherException.of(thrown, repeatable);
       long asked = failed.retryDelay() == null ? 0 : TimeUnit.NANOSECONDS.convert(failed.retryDelay());
       long wait = Math.max(asked, ThreadLocalRandom.current().nextLong(longest));
       longest = Math.min(LONGEST_WAIT, 2 * longest);
-      if (left-- > 0 && failed.code() == Status.Code.UNAVAILABLE && wait < deadline.timeRemaining(TimeUnit.NANOSECONDS)) {
+      boolean again = failed.code() == Status.Code.UNAVAILABLE && left-- > 0;
+      if (again && wait < deadline.timeRemaining(TimeUnit.NANOSECONDS)) {
         CompletableFuture.delayedExecutor(wait, TimeUnit.NANOSECONDS).execute(Context.current().wrap(this::attempt));
       } else {
         result.completeExceptionally(failed);

@@ -2,12 +2,15 @@ package dev.usher;
 
 import com.google.protobuf.Any;
 import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.Message;
 import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
+import java.util.Collections;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
@@ -26,8 +29,8 @@ public final class UsherException extends RuntimeException {
 
   private final Status.Code code;
   private final String reason;
-  private final Map<String, String> metadata = new TreeMap<>();
-  private final Map<String, String> fields = new TreeMap<>();
+  private final TreeMap<String, String> metadata = new TreeMap<>();
+  private final TreeMap<String, String> fields = new TreeMap<>();
   private Duration retryDelay;
   private boolean retryable;
 
@@ -70,12 +73,12 @@ public final class UsherException extends RuntimeException {
 
   /** What the server says of the error, such as the table and the column. */
   public Map<String, String> metadata() {
-    return Map.copyOf(metadata);
+    return Collections.unmodifiableMap(metadata);
   }
 
   /** What is wrong, by field of the request. */
   public Map<String, String> fields() {
-    return Map.copyOf(fields);
+    return Collections.unmodifiableMap(fields);
   }
 
   /** How long the server asks to wait before another try; null when it does not. */
@@ -101,7 +104,10 @@ public final class UsherException extends RuntimeException {
     Status status = Status.fromThrowable(thrown);
     ErrorInfo info = detail(thrown, ErrorInfo.class);
     String reason = info == null ? OWN.getOrDefault(status.getCode(), "CLIENT_OTHER") : info.getReason();
-    String message = status.getDescription() == null ? "the server gave no message" : status.getDescription();
+    String message = firstLine(status.getDescription());
+    if (info == null && status.getCause() != null) { // the transport's own words say what gRPC's do not
+      message += ": " + firstLine(status.getCause().getMessage());
+    }
     UsherException made = new UsherException(status.getCode(), reason, message, thrown);
     if (info != null) {
       made.metadata.putAll(info.getMetadataMap());
@@ -118,9 +124,13 @@ public final class UsherException extends RuntimeException {
     return made;
   }
 
-  private static <M extends com.google.protobuf.Message> M detail(Throwable thrown, Class<M> type) {
+  private static String firstLine(String text) {
+    return text == null ? "there is no message" : text.lines().findFirst().orElse("");
+  }
+
+  private static <M extends Message> M detail(Throwable thrown, Class<M> type) {
     com.google.rpc.Status sent = StatusProto.fromThrowable(thrown);
-    for (Any detail : sent == null ? java.util.List.<Any>of() : sent.getDetailsList()) {
+    for (Any detail : sent == null ? List.<Any>of() : sent.getDetailsList()) {
       try {
         if (detail.is(type)) {
           return detail.unpack(type);

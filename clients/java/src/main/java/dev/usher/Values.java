@@ -43,7 +43,7 @@ final class Values {
 
   /** A text that UTF-8 holds; protobuf would send another one. */
   static String text(String value, String place) {
-    if (value == null || value.codePoints().anyMatch(it -> it >= Character.MIN_SURROGATE && it <= Character.MAX_SURROGATE)) {
+    if (value == null || value.codePoints().anyMatch(it -> Character.getType(it) == Character.SURROGATE)) {
       throw UsherException.invalid(place + ": it must be well-formed text");
     }
     return value;
@@ -85,8 +85,8 @@ final class Values {
     } else if (value instanceof byte[] it) {
       sent.setBytesValue(ByteString.copyFrom(it));
     } else if (value instanceof UUID it) {
-      ByteBuffer octets = ByteBuffer.allocate(16).putLong(it.getMostSignificantBits()).putLong(it.getLeastSignificantBits());
-      sent.setUuidValue(ByteString.copyFrom(octets.flip()));
+      ByteBuffer octets = ByteBuffer.allocate(16).putLong(it.getMostSignificantBits());
+      sent.setUuidValue(ByteString.copyFrom(octets.putLong(it.getLeastSignificantBits()).flip()));
     } else if (value instanceof LocalDate it) {
       if (Math.abs(it.toEpochDay()) >= Integer.MAX_VALUE) {
         throw UsherException.invalid(place + ": no date of Postgres is so far away");
@@ -204,7 +204,8 @@ final class Values {
   /** Claims as a message. */
   static Struct claims(Map<?, ?> claims) {
     Struct.Builder made = Struct.newBuilder();
-    claims.forEach((name, value) -> made.putFields(text(name instanceof String it ? it : null, "claims"), claim(value)));
+    claims.forEach(
+        (name, value) -> made.putFields(text(name instanceof String it ? it : null, "claims"), claim(value)));
     return made.build();
   }
 

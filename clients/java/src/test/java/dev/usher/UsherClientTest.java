@@ -18,6 +18,7 @@ import java.math.BigInteger;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.net.SocketTimeoutException;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
@@ -33,7 +34,10 @@ import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.Executors;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -82,7 +86,8 @@ class UsherClientTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"dns:///x:1", "localhost", "a@b:1", "http://x:1", "x:70000", "x:1/y", "x:", ":1", "a_b:1", "127.0.0.256:1"})
+  @ValueSource(
+      strings = {"dns:///x:1", "localhost", "a@b:1", "http://x:1", "x:70000", "x:1/y", "x:", ":1", "a_b:1", "127.0.0.256:1"})
   void whatIsNoTargetIsRefusedAtOnce(String target) {
     refused("CLIENT_INVALID", () -> UsherClient.connect(target));
   }
@@ -100,7 +105,8 @@ class UsherClientTest {
       Object[] bad = {new Object(), Map.of(), 'c', "\ud800", List.of(List.of(new Object())), new Json("\udc00\ud800"),
         LocalDate.MAX, LocalDate.ofEpochDay(Integer.MAX_VALUE), LocalDate.ofEpochDay(Integer.MIN_VALUE), new char[1]};
       for (Object value : bad) {
-        UsherException refused = failed("CLIENT_INVALID", client.asUser("a", NONE).queryAsync("SELECT $1, $2", 1, value));
+        CompletableFuture<Result> call = client.asUser("a", NONE).queryAsync("SELECT $1, $2", 1, value);
+        UsherException refused = failed("CLIENT_INVALID", call);
         assertTrue(refused.getMessage().contains("parameters[1]"), refused.getMessage());
       }
       Scope scope = client.asUser("a", NONE);
@@ -116,7 +122,8 @@ class UsherClientTest {
   @Test
   void claimsThatAStructDoesNotHoldAreRefused() {
     try (UsherClient client = nobody()) {
-      for (Object claim : new Object[] {Double.NaN, Float.POSITIVE_INFINITY, new Object(), "\ud800", List.of(Map.of(1, 2))}) {
+      Object[] unknown = {Double.NaN, Float.POSITIVE_INFINITY, new Object(), "\ud800", List.of(Map.of(1, 2))};
+      for (Object claim : unknown) {
         refused("CLIENT_INVALID", () -> client.asUser("a", Map.of("claim", claim)));
       }
       Object[] rounded = {1L << 53, -(1L << 53), BigInteger.TWO.pow(64), 1e300, List.of(Map.of("n", 1L << 53)),
@@ -134,11 +141,13 @@ class UsherClientTest {
   @Test
   void noErrorShowsATokenClaimOrParameter() {
     try (UsherClient client = nobody(); UsherClient there = live()) {
-      for (Scope scope : List.of(client.withToken("secret-token"), client.asUser("secret-sub", Map.of("n", "secret")))) {
+      Scope user = client.asUser("secret-sub", Map.of("n", "secret"));
+      for (Scope scope : List.of(client.withToken("secret-token"), user)) {
         UsherException failed = refused("CLIENT_UNREACHABLE", () -> scope.query("SELECT 'secret'", "secret"));
         StringWriter shown = new StringWriter();
         failed.printStackTrace(new PrintWriter(shown));
         assertFalse(shown.toString().contains("secret"), shown.toString());
+        assertTrue(failed.getMessage().contains("Connection refused"), failed.getMessage());
       }
       Token token = there.issueToken("secret-sub", Map.of("n", "secret"));
       assertFalse(token.toString().contains(token.token()) || token.toString().contains("secret"));
@@ -241,6 +250,7 @@ class UsherClientTest {
     CompletableFuture<Token> waiting = retrying.issueTokenAsync("alice", NONE, null);
     client.close();
     retrying.close();
+    assertTrue(waiting.isDone() && sleeping.isDone());
     assertEquals(Status.Code.CANCELLED, failed("CLIENT_CLOSED", sleeping).code());
     failed("CLIENT_CLOSED", waiting);
     refused("CLIENT_CLOSED", () -> client.asUser("alice", NONE).query("SELECT 1"));
@@ -250,26 +260,51 @@ class UsherClientTest {
   @Test
   void aCancelledFutureAndAnInterruptedThreadEndTheStatement() throws Exception {
     try (UsherClient client = live()) {
-      Scope alice = client.asUser("alice", NONE);
-      CompletableFuture<Result> sleeping = alice.queryAsync("SELECT pg_sleep(59), 'cancelled'");
-      client.issueToken("alice", NONE);
+      Scope alice = client.withTimeout(Duration.ofSeconds(60)).asUser("alice", NONE);
+      String sleep = "WITH held AS MATERIALIZED (SELECT id FROM users FOR UPDATE) SELECT pg_sleep(59) FROM held";
+      CompletableFuture<Result> sleeping = alice.queryAsync(sleep);
+      await(() -> isHeld(alice));
       sleeping.cancel(true);
       assertThrows(CancellationException.class, sleeping::join);
-      Thread.currentThread().interrupt();
-      UsherException interrupted = refused("CLIENT_CANCELLED", () -> alice.query("SELECT pg_sleep(59), 'cancelled'"));
-      assertTrue(Thread.interrupted());
-      assertEquals(Status.Code.CANCELLED, interrupted.code());
-      String still = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%, ''cancelled''%' AND pid <> pg_backend_pid()";
-      while (!alice.query(still).get(0).get(0).equals(0L)) { // the class's time limit ends this
-        TimeUnit.MILLISECONDS.sleep(20);
-      }
+      await(() -> !isHeld(alice));
+      FutureTask<Boolean> waiting = new FutureTask<>(() -> {
+        assertEquals(Status.Code.CANCELLED, refused("CLIENT_CANCELLED", () -> alice.query(sleep)).code());
+        return Thread.interrupted();
+      });
+      Thread thread = daemon(waiting);
+      thread.start();
+      await(() -> isHeld(alice));
+      thread.interrupt();
+      assertTrue(waiting.get());
+      await(() -> !isHeld(alice));
+    }
+  }
+
+  /** Whether another statement holds the user's row. */
+  private static boolean isHeld(Scope user) {
+    try {
+      return user.query("SELECT id FROM users FOR UPDATE NOWAIT").isEmpty();
+    } catch (UsherException error) {
+      assertEquals("LOCK_NOT_AVAILABLE", error.reason());
+      assertTrue(error.retryable());
+      return true;
+    }
+  }
+
+  /** Waits until it is so, but not until the server ends the statement by itself. */
+  private static void await(BooleanSupplier so) throws InterruptedException {
+    long asked = System.nanoTime();
+    while (!so.getAsBoolean()) {
+      assertTrue(System.nanoTime() - asked < TimeUnit.SECONDS.toNanos(8));
+      TimeUnit.MILLISECONDS.sleep(20);
     }
   }
 
   @Test
   void aContextOfGrpcBoundsACallToo() {
-    try (UsherClient client = live(); Context.CancellableContext context =
-        Context.current().withDeadlineAfter(200, TimeUnit.MILLISECONDS, Executors.newSingleThreadScheduledExecutor(UsherClientTest::daemon))) {
+    ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(UsherClientTest::daemon);
+    try (UsherClient client = live();
+        Context.CancellableContext context = Context.current().withDeadlineAfter(200, TimeUnit.MILLISECONDS, timer)) {
       Scope alice = client.asUser("alice", NONE);
       context.run(() -> refused("CLIENT_DEADLINE", () -> alice.query("SELECT pg_sleep(5)")));
     }
@@ -291,11 +326,26 @@ class UsherClientTest {
   }
 
   @Test
+  void noProxyIsUsed() throws IOException {
+    try (ServerSocket proxy = listening();
+        UsherClient client = UsherClient.builder().target("nowhere.invalid:1").retries(0).build()) {
+      System.setProperty("https.proxyHost", "127.0.0.1");
+      System.setProperty("https.proxyPort", String.valueOf(proxy.getLocalPort()));
+      refused("CLIENT_UNREACHABLE", () -> client.withTimeout(Duration.ofSeconds(5)).issueToken("alice", NONE));
+      proxy.setSoTimeout(1);
+      assertThrows(SocketTimeoutException.class, proxy::accept);
+    } finally {
+      System.clearProperty("https.proxyHost");
+      System.clearProperty("https.proxyPort");
+    }
+  }
+
+  @Test
   void rowsAreViewsByPositionNameAndType() {
     try (UsherClient client = live()) {
-      Result result = client.asUser("a", NONE).query("SELECT g AS n, g AS n, 'x' AS t FROM generate_series(1, 3) g");
+      Result result = client.asUser("a", NONE).query("SELECT g AS n, -g AS n, 'x' AS t FROM generate_series(1, 3) g");
       assertEquals(List.of(1L, 2L, 3L), result.stream().map(row -> row.get("n", Long.class)).toList());
-      assertEquals(List.of(3L, 3L, "x"), result.get(2));
+      assertEquals(List.of(3L, -3L, "x"), result.get(2));
       assertEquals(Map.of("n", 1L, "t", "x"), result.get(0).toMap());
       assertEquals("x", result.get(0).get(2, String.class));
       assertEquals(3, result.affectedRows());
@@ -366,7 +416,8 @@ class UsherClientTest {
       UsherException refused = refused("UNDEFINED_OBJECT", () -> alice.query("SELECT FROM nowhere"));
       assertEquals("42P01", refused.sqlState());
       assertFalse(refused.requestId().isEmpty());
-      assertTrue(Arrays.stream(refused.getStackTrace()).anyMatch(it -> it.getClassName().startsWith(getClass().getName())));
+      String here = getClass().getName();
+      assertTrue(Arrays.stream(refused.getStackTrace()).anyMatch(it -> it.getClassName().startsWith(here)));
     }
   }
 }

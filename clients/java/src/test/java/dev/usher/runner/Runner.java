@@ -106,7 +106,8 @@ public final class Runner {
       case "query":
         return query(request);
       case "issue":
-        String[] audiences = request.has("audiences") ? GSON.fromJson(request.get("audiences"), String[].class) : new String[0];
+        JsonElement given = request.has("audiences") ? request.get("audiences") : new JsonArray();
+        String[] audiences = GSON.fromJson(given, String[].class);
         Token issued = client.issueToken(text(request, "sub"), claims(request), seconds(request, "ttl"), audiences);
         tokens.put(request.has("save") ? text(request, "save") : "", issued);
         long lifetime = Duration.between(issued.issueTime(), issued.expireTime()).toSeconds();
@@ -124,7 +125,7 @@ public final class Runner {
       case "keys":
         Map<String, Integer> states = new TreeMap<>();
         for (Key key : client.listKeys()) {
-          states.merge(key.getState().name().substring("KEY_STATE_".length()).toLowerCase(Locale.ROOT), 1, Integer::sum);
+          states.merge(lower(key.getState().name().substring("KEY_STATE_".length())), 1, Integer::sum);
         }
         return Map.of("states", states);
       case "many":
@@ -161,7 +162,9 @@ public final class Runner {
     if (scope.has("saved")) {
       return client.withToken(tokens.get(text(scope, "saved")).token());
     }
-    return scope.has("token") ? client.withToken(text(scope, "token")) : client.asUser(text(scope, "sub"), claims(scope));
+    return scope.has("token")
+        ? client.withToken(text(scope, "token"))
+        : client.asUser(text(scope, "sub"), claims(scope));
   }
 
   private Object query(JsonObject request) {
@@ -189,8 +192,10 @@ public final class Runner {
       cancelling = timer.schedule(Thread.currentThread()::interrupt, after, TimeUnit.MILLISECONDS);
     }
     try {
-      boolean named = request.has("statement");
-      return shown(named ? scope.run(text(request, "statement"), parameters) : scope.query(text(request, "sql"), parameters));
+      return shown(
+          request.has("statement")
+              ? scope.run(text(request, "statement"), parameters)
+              : scope.query(text(request, "sql"), parameters));
     } finally {
       if (cancelling != null) {
         cancelling.cancel(false);
@@ -236,6 +241,10 @@ public final class Runner {
 
   private static String text(JsonObject request, String name) {
     return request.has(name) ? request.get(name).getAsString() : "";
+  }
+
+  private static String lower(String text) {
+    return text.toLowerCase(Locale.ROOT);
   }
 
   private static Duration seconds(JsonObject request, String name) {
@@ -341,7 +350,7 @@ public final class Runner {
   }
 
   private static Object shown(Object value, Kind kind, Kind elementKind) {
-    return value == null ? null : Map.of(kind.name().substring(5).toLowerCase(Locale.ROOT), content(value, kind, elementKind));
+    return value == null ? null : Map.of(lower(kind.name().substring(5)), content(value, kind, elementKind));
   }
 
   private static Object content(Object value, Kind kind, Kind elementKind) {
@@ -352,7 +361,7 @@ public final class Runner {
     } else if (value instanceof Special special) {
       boolean number = kind == Kind.KIND_NUMERIC;
       return special == Special.END_OF_DAY ? (Object) 86_400_000_000L
-          : number ? special.toString() : special.toString().toLowerCase(Locale.ROOT);
+          : number ? special.toString() : lower(special.toString());
     } else if (value instanceof Double number) {
       return HexFormat.of().toHexDigits(Double.doubleToRawLongBits(number));
     } else if (value instanceof byte[] octets) {
