@@ -74,4 +74,4 @@ clean: ## Remove everything that was built or installed here (the demo database 
 	@if [ -L .usher/elsewhere ]; then rm -rf "$$(readlink .usher/elsewhere)"; fi
 	@rm -rf $(VENV) .usher proto/.cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@rm -rf clients/typescript/node_modules clients/typescript/dist tests/neon/http/driver/node_modules
-	@rm -rf clients/java/target clients/rust/target clients/rust/Cargo.lock
+	@rm -rf clients/java/target clients/java/example/target clients/rust/target clients/rust/Cargo.lock

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 CLIENTS: Final = Path(__file__).parents[2] / "clients"
 ANSWER_SECONDS: Final = 60
+MAVEN: Final = ("-q", "-B", "-Dmaven.compiler.failOnWarning")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,20 @@ LANGUAGES: Final = (
             ("npm", "run", "--silent", "build"),
         ),
         run=("node", "runner/runner.mjs"),
+    ),
+    Language(
+        name="java",
+        needs=("java", "mvn"),
+        build=(
+            ("mvn", *MAVEN, "test-compile", "dependency:copy-dependencies", "-DoutputDirectory={out}/java"),
+        ),
+        run=(
+            "java",
+            "-XX:+UseSerialGC",
+            "-cp",
+            "target/classes:target/test-classes:{out}/java/*",
+            "dev.usher.runner.Runner",
+        ),
     ),
     Language(
         name="rust",
