@@ -41,8 +41,8 @@ system: $(STAMP) ## Run only the tests on real processes
 attacks: $(STAMP) ## Run the attacks alone, on every PostgreSQL that is here; ends with a table of all cases
 	@$(BIN)/python -m pytest tests/attacks -q $(ARGS)
 
-clients: $(STAMP) ## Run the scenarios through the client of every language that is here; ends with a table
-	@$(BIN)/python -m tests.clients.scenarios
+clients: $(STAMP) ## Compare the clients of all languages that are here: scenarios, time, size (ARGS=--quick: no time)
+	@$(BIN)/python -m tests.clients.scenarios $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and the order of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache

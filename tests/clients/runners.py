@@ -78,6 +78,15 @@ LANGUAGES: Final = (
 )
 
 
+def left_out() -> list[str]:
+    """A line for every language whose toolchain is not here."""
+    return [
+        f"LEFT OUT: {language.name}, for `{language.missing}` is not installed"
+        for language in LANGUAGES
+        if language.missing
+    ]
+
+
 class Runner:
     """A running runner."""
 

@@ -7,17 +7,15 @@ import os
 import re
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.clients import example_app
+from tests.clients import example_app, packages
 from tests.clients.test_smoke import toolchain
 
 FOLDER = Path(__file__).parents[2] / "clients/go"
-MODULE, VERSION = "usher.dev/client-go", "v0.1.0"
 SECONDS = 300  # the first run fetches and compiles the client's dependencies
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 
@@ -44,28 +42,10 @@ def go(*arguments: str, cwd: Path = FOLDER, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A module proxy of files (go.dev/ref/mod, "GOPROXY protocol") with the client, as published."""
-    folder = tmp_path_factory.mktemp("proxy") / MODULE / "@v"
-    folder.mkdir(parents=True)
-    (folder / "list").write_text(f"{VERSION}\n")
-    (folder / f"{VERSION}.info").write_text(json.dumps({"Version": VERSION, "Time": "2026-01-01T00:00:00Z"}))
-    (folder / f"{VERSION}.mod").write_bytes((FOLDER / "go.mod").read_bytes())
-    with zipfile.ZipFile(folder / f"{VERSION}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in files_of_the_module():
-            archive.write(path, f"{MODULE}@{VERSION}/{path.relative_to(FOLDER)}")
-    return folder.parents[2]
-
-
-def files_of_the_module() -> list[Path]:
-    """What is committed, but for modules inside (go.dev/ref/mod, "Module zip files")."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=FOLDER,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [FOLDER / name for name in listed.stdout.split() if not name.startswith("tools/")]
+    """A module proxy of files that has the client as it is published."""
+    folder = tmp_path_factory.mktemp("proxy")
+    packages.go(folder)
+    return folder
 
 
 def test_the_readme_runs_from_the_module_in_an_empty_project(
@@ -85,7 +65,7 @@ def test_the_readme_runs_from_the_module_in_an_empty_project(
     project.mkdir()
     go("mod", "init", "example.com/empty", cwd=project)
     (project / "main.go").write_text(example().replace("127.0.0.1:50051", live_sidecar.grpc_address))
-    go("get", f"{MODULE}@{VERSION}", cwd=project, **fresh)
+    go("get", f"{packages.GO_MODULE}@{packages.GO_VERSION}", cwd=project, **fresh)
     go("mod", "tidy", cwd=project, **fresh)
     assert go("run", ".", cwd=project, **fresh).startswith("Alice Archer\n")
 
