@@ -16,7 +16,19 @@ from sidecar.cli.remote import Failed
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from tests.cli.conftest import Sidecar, Usher
 
-COMMANDS = {"serve", "dev", "db", "token", "query", "whoami", "keys", "status", "health", "settings"}
+COMMANDS = {
+    "serve",
+    "dev",
+    "db",
+    "token",
+    "query",
+    "whoami",
+    "keys",
+    "status",
+    "health",
+    "settings",
+    "completion",
+}
 
 
 def test_every_command_has_help(usher: Usher) -> None:

@@ -16,8 +16,8 @@ from tests.clients import example_app, packages
 from tests.clients.test_smoke import toolchain
 
 FOLDER = Path(__file__).parents[2] / "clients/go"
-SECONDS = 300  # the first run fetches and compiles the client's dependencies
-pytestmark = pytest.mark.timeout(2 * SECONDS)
+SECONDS = 900  # the first run fetches and compiles what the client needs, the analyser and all with -race
+pytestmark = pytest.mark.timeout(SECONDS)
 
 
 def example() -> str:
