@@ -17,7 +17,7 @@ run: $(STAMP) ## Start an embedded PostgreSQL with the demo data, and serve (Ctr
 	@exec $(BIN)/usher dev $(ARGS)
 
 ##@ Check
-.PHONY: setup test fast system attacks neon-scenarios lint types check proto-check
+.PHONY: setup test fast system attacks clients neon-scenarios lint types check proto-check
 setup: $(STAMP) ## Make the virtual environment from the lock
 
 $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
@@ -43,6 +43,9 @@ attacks: $(STAMP) ## Run the attacks alone, on every PostgreSQL that is here; en
 
 neon-scenarios: $(STAMP) ## Run rotations, restarts and failures against the double of Neon's verifier; ends with a table
 	@$(BIN)/python -m pytest tests/neon/test_scenarios.py -q $(ARGS)
+
+clients: $(STAMP) ## Compare the clients of all languages that are here: scenarios, time, size (ARGS=--quick: no time)
+	@$(BIN)/python -m tests.clients.scenarios $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and the order of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
@@ -73,4 +76,5 @@ lock: $(STAMP) ## Renew the locked dependencies
 clean: ## Remove everything that was built or installed here (the demo database included)
 	@if [ -L .usher/elsewhere ]; then rm -rf "$$(readlink .usher/elsewhere)"; fi
 	@rm -rf $(VENV) .usher proto/.cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@rm -rf clients/typescript/node_modules tests/neon/http/driver/node_modules clients/java/target clients/rust/target clients/rust/Cargo.lock
+	@rm -rf clients/typescript/node_modules clients/typescript/dist tests/neon/http/driver/node_modules
+	@rm -rf clients/java/target clients/java/example/target clients/rust/target clients/rust/Cargo.lock

@@ -59,6 +59,7 @@ def test_other_variables_are_none_of_ours() -> None:
         "PATH": "/bin",
         "XUSHER_MAX_ROWS": "x",
         "USHER_CONFIG": "/somewhere",
+        "USHER_ADDRESS": "127.0.0.1:1",
         "USHER_ADMIN_DATABASE_URL": "postgresql://x",
         "USHER_KEY": "usher_x",
         "USHER_TEST_POSTGRES": "17",

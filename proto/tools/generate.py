@@ -3,6 +3,7 @@
     generate.py lint                        buf lint, and buf breaking against the branch main
     generate.py generate [--only go,rust]   write the stubs
     generate.py check [--only go,rust]      fail when the stubs are not what `generate` would write
+    generate.py contract FILE               write the contract for protoc of other languages (docs/clients.md)
 
 The stubs are made from the contract without the rules of buf.validate, so that no client needs a validation
 library; the server reads the contract with them, from sidecar/rpc/contract.binpb.
@@ -148,15 +149,20 @@ def stubs(languages: list[str], *, write: bool) -> None:
 def main() -> None:
     """Read the command line and do what it says."""
     parser = argparse.ArgumentParser(description="The contract's lint, stubs and drift check.")
-    parser.add_argument("command", choices=["lint", "generate", "check"])
+    parser.add_argument("command", choices=["lint", "generate", "check", "contract"])
+    parser.add_argument("file", nargs="?", type=Path, help="what `contract` writes")
     parser.add_argument("--only", default=",".join(STUBS), help="languages, separated by commas")
     arguments = parser.parse_args()
     languages = arguments.only.split(",")
     if unknown := sorted(set(languages) - STUBS.keys()):
         parser.error(f"no stubs for {', '.join(unknown)}; there are {', '.join(STUBS)}")
+    if (arguments.command == "contract") != (arguments.file is not None):
+        parser.error("`contract` needs the name of a file, and nothing else does")
     try:
         if arguments.command == "lint":
             lint()
+        elif arguments.command == "contract":
+            arguments.file.write_bytes(without_rules(read_contract(PROTO)).SerializeToString())
         else:
             stubs(languages, write=arguments.command == "generate")
     except Failure as failure:

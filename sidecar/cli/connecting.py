@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
+import usher
 
-from sidecar.config import is_local
+from sidecar.cli.progress import waiting
+from sidecar.config import check_names, is_local
 from sidecar.core.errors import SettingsError
 
 KEY_VARIABLE: Final = "USHER_KEY"
@@ -20,8 +23,13 @@ _OPTIONS: Final = (("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.ena
 
 
 def add_credentials(parser: argparse.ArgumentParser) -> None:
-    """Adds --tls-ca, --tls-cert, --tls-key and --key."""
+    """Adds --tls, --tls-ca, --tls-cert, --tls-key and --key."""
     group = parser.add_argument_group("who is calling whom")
+    group.add_argument(
+        "--tls",
+        action="store_true",
+        help="use TLS; an authority that this system trusts has signed the sidecar's certificate",
+    )
     group.add_argument(
         "--tls-ca", type=Path, metavar="FILE", help="use TLS; who signs the sidecar's certificate, in PEM"
     )
@@ -35,33 +43,80 @@ def add_credentials(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def channel(chosen: argparse.Namespace) -> grpc.Channel:
-    """A channel to the sidecar at --address. Raises SettingsError for options that do not go together."""
+@contextlib.contextmanager
+def client(chosen: argparse.Namespace, address: str | None = None) -> Iterator[usher.SyncClient]:
+    """The client of the sidecar at --address. Raises SettingsError for options that do not go together.
+
+    It tries once: who waits at a terminal is told at once, and scripts repeat as they see fit.
+    """
+    address = address or chosen.address
+    check_names(os.environ)
+    options = _checked(chosen, address)
+    with (
+        usher.SyncClient(
+            address,
+            tls=options["tls"],
+            tls_ca=options["ca"],
+            tls_cert=options["cert"],
+            tls_key=options["private_key"],
+            key=options["bearer"],
+            timeout=chosen.timeout,
+            retries=0,
+            json_text=True,
+        ) as made,
+        waiting(f"waiting for {address}"),
+    ):
+        yield made
+
+
+@contextlib.contextmanager
+def channel(
+    chosen: argparse.Namespace, address: str | None = None, *, checks_names: bool = True
+) -> Iterator[grpc.Channel]:
+    """A channel to the same, for services that the client does not know. Raises as `client`.
+
+    `checks_names` is false for who has looked at the names of variables itself.
+    """
+    address = address or chosen.address
+    if checks_names:
+        check_names(os.environ)
+    options = _checked(chosen, address)
+    if options["tls"]:
+        credentials = grpc.ssl_channel_credentials(options["ca"], options["private_key"], options["cert"])
+        made = grpc.secure_channel(address, credentials, options=_OPTIONS)
+    else:
+        made = grpc.insecure_channel(address, options=_OPTIONS)
+    if options["bearer"]:
+        made = grpc.intercept_channel(made, _Bearer(options["bearer"]))
+    with made, waiting(f"waiting for {address}"):
+        yield made
+
+
+def _checked(chosen: argparse.Namespace, address: str) -> dict[str, Any]:
     bearer = chosen.key or os.environ.get(KEY_VARIABLE, "")
+    secure = bool(chosen.tls or chosen.tls_ca)
+    if not address.isprintable() or not address.strip():
+        raise SettingsError("--address: write host:port, or unix:/path/of/socket")
     if bearer and not (bearer.isascii() and bearer.isprintable()):
         raise SettingsError(f"--key or {KEY_VARIABLE}: it holds characters that no key has")
     if bool(chosen.tls_cert) != bool(chosen.tls_key):
         raise SettingsError("--tls-cert and --tls-key: give both")
-    if chosen.tls_cert and not chosen.tls_ca:
-        raise SettingsError("--tls-cert needs --tls-ca")
-    if bearer and not chosen.tls_ca and not is_local(chosen.address):
-        raise SettingsError("--key is sent to another machine by TLS only; give --tls-ca")
-    made = _plain_or_secure(chosen)
-    return grpc.intercept_channel(made, _Bearer(bearer)) if bearer else made
+    if chosen.tls_cert and not secure:
+        raise SettingsError("--tls-cert needs --tls-ca or --tls")
+    if bearer and not secure and not is_local(address):
+        raise SettingsError("--key is sent to another machine by TLS only; give --tls-ca or --tls")
+    return {
+        "tls": secure,
+        "ca": _read("--tls-ca", chosen.tls_ca),
+        "cert": _read("--tls-cert", chosen.tls_cert),
+        "private_key": _read("--tls-key", chosen.tls_key),
+        "bearer": bearer,
+    }
 
 
-def _plain_or_secure(chosen: argparse.Namespace) -> grpc.Channel:
-    if not chosen.tls_ca:
-        return grpc.insecure_channel(chosen.address, options=_OPTIONS)
-    credentials = grpc.ssl_channel_credentials(
-        _read("--tls-ca", chosen.tls_ca),
-        _read("--tls-key", chosen.tls_key) if chosen.tls_key else None,
-        _read("--tls-cert", chosen.tls_cert) if chosen.tls_cert else None,
-    )
-    return grpc.secure_channel(chosen.address, credentials, options=_OPTIONS)
-
-
-def _read(option: str, path: Path) -> bytes:
+def _read(option: str, path: Path | None) -> bytes | None:
+    if path is None:
+        return None
     try:
         return path.read_bytes()
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sidecar.cli import database_check
+from sidecar.cli.progress import waiting
 from sidecar.cli.remote import Failed
 from sidecar.core.errors import SettingsError
 from sidecar.postgres import installer
@@ -83,7 +84,9 @@ def _install(chosen: argparse.Namespace) -> int:
 
 
 async def _install_on(connection: Any, chosen: argparse.Namespace) -> int:
-    for step in await installer.install(connection, chosen.login_role):
+    with waiting("installing"):
+        steps = await installer.install(connection, chosen.login_role)
+    for step in steps:
         print(f"installed step {step.version}: {step.name}")
     print("the database is up to date")
     if chosen.logins is None:
@@ -148,7 +151,8 @@ def _uninstall(chosen: argparse.Namespace) -> int:
 async def _with_connection(chosen: argparse.Namespace, act: Any) -> Any:
     if not chosen.database_url:
         raise SettingsError("name the database: --database-url postgresql://admin@host/name")
-    connection = await installer.connect(chosen.database_url)
+    with waiting("waiting for the database"):
+        connection = await installer.connect(chosen.database_url)
     try:
         return await act(connection)
     finally:

@@ -9,6 +9,7 @@ import argparse
 import collections
 from typing import Any
 
+from sidecar.cli.progress import waiting
 from sidecar.config import suggestion
 from sidecar.core.errors import SettingsError
 from sidecar.postgres import audit
@@ -42,7 +43,8 @@ def validate(chosen: argparse.Namespace) -> None:
 
 async def check(connection: Any, chosen: argparse.Namespace) -> int:
     """Prints each finding and its fix; returns 1 for errors or warnings that are not accepted."""
-    found = await audit.audit(connection, chosen.role or audit.ROLES)
+    with waiting("checking the database"):
+        found = await audit.audit(connection, chosen.role or audit.ROLES)
     left = [one for one in found if not {one.name, f"{one.name}:{one.object}"} & set(chosen.accept)]
     for one in left:
         print(f"-- {one.severity} {one.name}: {one.object}\n--   {one.problem}\n{one.fix}\n")

@@ -38,7 +38,7 @@ def add_to(verbs: Any) -> None:
 def _export(chosen: argparse.Namespace) -> int:
     if not chosen.url.startswith(("http://", "https://")):
         raise SettingsError("--url: give an http:// or https:// URL")
-    document = remote.fetched(chosen.url)
+    document = remote.fetched(chosen.url, remote.DEADLINE_SECONDS)
     count = _checked(document, chosen.url)
     if chosen.out is None:
         print(document.decode("ascii"))

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
-from google.protobuf.duration_pb2 import Duration
+import usher
 from google.protobuf.timestamp_pb2 import Timestamp
 from usher.v1 import key_service_pb2 as pb
-from usher.v1 import key_service_pb2_grpc
 
 from sidecar.cli import key_store, remote
-from sidecar.cli.connecting import channel as connect
+from sidecar.cli.connecting import client as connect
 from sidecar.cli.render import json_text
 from sidecar.config.declaring import duration
 from sidecar.core.errors import SettingsError
 
+_EXAMPLES: Final = """
+examples:
+  usher keys list
+  usher keys rotate --address unix:/run/usher/admin.sock
+  usher keys revoke "$KID" --after 10m --json
+"""
+
 
 def add_to(verbs: Any) -> None:
     """Adds the verb."""
-    parser = verbs.add_parser("keys", help="list, rotate or revoke signing keys; install their store")
+    parser = verbs.add_parser(
+        "keys",
+        help="list, rotate or revoke signing keys; install their store",
+        description="Looks after the signing keys of a running sidecar, and their store.",
+        epilog=_EXAMPLES,
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     listing = actions.add_parser("list", help="show every key, its next step and what that waits for")
@@ -34,32 +45,32 @@ def add_to(verbs: Any) -> None:
     )
     revoke.set_defaults(run=_revoke)
     for action in (listing, rotate, revoke):
+        remote.add_json(action)
         remote.add_address(action, "grpc_admin_address")
-        action.add_argument("--json", action="store_true", help="print the answer as JSON")
     key_store.add_to(actions)
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    with connect(chosen) as channel:
-        response = _stub(channel).ListKeys(pb.ListKeysRequest(), timeout=remote.DEADLINE_SECONDS)
+    with connect(chosen) as client:
+        described = client.describe_keys()
     if chosen.json:
-        print(json_text(response))
+        print(json_text(described))
         return 0
-    now = response.read_time
-    for key in response.keys:
-        state = pb.KeyState.Name(key.state).removeprefix("KEY_STATE_").lower()
+    now = described.read_time
+    for key in described.keys:
+        state = usher.key_state(key).lower()
         print(
             f"{key.kid}  {key.alg}  {state:8}  published {_moment(key.publish_time, now)}  {_next(key, now)}"
         )
-    store = response.store
+    store = described.store
     print(f"\nkey store {store.kind}  version {store.version}  reached {_moment(store.reach_time, now)}")
-    for replica in response.replicas:
+    for replica in described.replicas:
         itself = "  (this one)" if replica.self else ""
         print(
             f"replica {replica.id}  version {replica.version}  seen {_moment(replica.seen_time, now)}"
             f"  clock {replica.clock_skew_seconds:+.1f} s{itself}"
         )
-    for verifier in response.verifiers:
+    for verifier in described.verifiers:
         name = "others" if verifier.name == "*" else verifier.name
         fetched = f"last fetch {_moment(verifier.fetch_time, now)}, of version {verifier.version}"
         print(f"verifier {name}  {fetched if verifier.HasField('fetch_time') else 'has not fetched yet'}")
@@ -91,10 +102,8 @@ def _moment(moment: Timestamp, now: Timestamp) -> str:
 
 
 def _rotate(chosen: argparse.Namespace) -> int:
-    with connect(chosen) as channel:
-        response = _stub(channel).RotateKeys(
-            pb.RotateKeysRequest(force=chosen.force), timeout=remote.DEADLINE_SECONDS
-        )
+    with connect(chosen) as client:
+        response = client.rotate_keys(force=chosen.force)
     if chosen.json:
         print(json_text(response))
     else:
@@ -103,16 +112,14 @@ def _rotate(chosen: argparse.Namespace) -> int:
 
 
 def _revoke(chosen: argparse.Namespace) -> int:
-    with connect(chosen) as channel:
-        response = _stub(channel).RevokeKey(
-            pb.RevokeKeyRequest(kid=chosen.kid, delay=_delay(chosen.after)), timeout=remote.DEADLINE_SECONDS
-        )
+    with connect(chosen) as client:
+        response = client.revoke_key(chosen.kid, after=_seconds(chosen.after))
     if chosen.json:
         print(json_text(response))
     else:
         until = response.verifiers_may_accept_until_time.ToJsonString()
         print(f"{response.active.kid} signs now")
-        if duration(chosen.after):
+        if _seconds(chosen.after):
             print(f"{chosen.kid} goes on until {response.leave_time.ToJsonString()}")
         print(f"a verifier with a cached set may accept {chosen.kid} until {until}")
         for replica in response.unconfirmed_replicas:
@@ -120,13 +127,8 @@ def _revoke(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _delay(text: str) -> Duration:
+def _seconds(text: str) -> float:
     try:
-        seconds = duration(text)
+        return duration(text)
     except ValueError:
         raise SettingsError("--after: give a duration such as 90m") from None
-    return Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
-
-
-def _stub(channel: Any) -> key_service_pb2_grpc.KeyServiceStub:
-    return key_service_pb2_grpc.KeyServiceStub(channel)  # type: ignore[no-untyped-call]  # generated

@@ -1,4 +1,4 @@
-"""Talking to a running sidecar: the channel, claims on the command line, and errors in words."""
+"""Talking to a running sidecar: the address, claims on the command line, and errors in words."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ import re
 import urllib.request
 from typing import Any, Final
 
-import grpc
-from google.protobuf.struct_pb2 import Struct
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
-from usher.v1 import query_service_pb2
+import usher
 
 from sidecar.cli.connecting import add_credentials
+from sidecar.cli.progress import waiting
 from sidecar.config import DECLARED, Config
+from sidecar.config.declaring import duration
 from sidecar.core.claims import custom_claims
 from sidecar.core.errors import SettingsError
 
 DEADLINE_SECONDS: Final = 30.0
-FETCH_SECONDS: Final = 10.0
+LONGEST_SECONDS: Final = 86_400.0
 
 # gRPC's own words; they are not fit for the terminal.
+_NEVER_CONNECTED: Final = ("failed to connect", "errors resolving", "name resolution")
 _TLS_FAILED: Final = re.compile(r"(?i)ssl|tls|handshak|certificate|socket closed|end of tcp|connection reset")
 
 
@@ -32,16 +31,48 @@ class Failed(Exception):
     """A command that was used rightly and has bad news; the message is for the terminal."""
 
 
-def add_address(parser: argparse.ArgumentParser, setting: str = "grpc_address") -> None:
-    """Adds --address, whose default is the setting's own, and what proves who calls."""
-    default = os.environ.get(f"USHER_{setting.upper()}") or getattr(Config(), setting)
-    if setting == "grpc_admin_address" and not default:
-        # Relative, as `usher dev` makes it: a socket's path has at most 108 bytes, whatever folder this is.
-        default = f"unix:{os.environ.get('USHER_DEV_DATA_DIR') or Config().dev_data_dir}/admin.sock"
+def add_address(
+    parser: argparse.ArgumentParser, setting: str = "grpc_address", timeout: float = DEADLINE_SECONDS
+) -> None:
+    """Adds --address, whose default is the clients' or the setting's own, --timeout, and who calls."""
+    default = default_address(setting)
     parser.add_argument(
         "--address", default=default, help=f"{DECLARED[setting].help} (default: {default})", metavar="ADDRESS"
     )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=timeout,
+        metavar="DURATION",
+        help=f"how long to wait for the answer, such as 500ms, 90s or 2m (default: {timeout:g}s)",
+    )
     add_credentials(parser)
+
+
+def default_address(setting: str) -> str:
+    """Where a client verb looks for the sidecar unless it is told."""
+    given = os.environ.get(f"USHER_{setting.upper()}", "")
+    if setting == "grpc_admin_address":
+        # Relative, as `usher dev` makes it: a socket's path has at most 108 bytes, whatever folder this is.
+        folder = os.environ.get("USHER_DEV_DATA_DIR") or Config().dev_data_dir
+        return given or f"unix:{folder}/admin.sock"
+    return os.environ.get("USHER_ADDRESS") or given or str(getattr(Config(), setting))
+
+
+def seconds(text: str) -> float:
+    """A duration on the command line, in seconds. Raises argparse.ArgumentTypeError."""
+    try:
+        found = duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected {error}") from None
+    if not 0 < found <= LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError("expected more than nothing, and at most a day")
+    return found
+
+
+def add_json(parser: argparse.ArgumentParser, help: str = "print the answer as JSON") -> None:
+    """Adds --json, which also makes a refusal JSON, on standard error."""
+    parser.add_argument("--json", action="store_true", help=help)
 
 
 def add_scope(parser: argparse.ArgumentParser) -> None:
@@ -60,13 +91,6 @@ def add_claims(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help='a custom claim; VALUE is text, or JSON when NAME ends in ":" (permissions:=["read"])',
     )
-
-
-def claims(texts: list[str]) -> Struct:
-    """The claims of `--claim` options as a message. Raises as claims_of."""
-    struct = Struct()
-    struct.update(claims_of(texts))
-    return struct
 
 
 def claims_of(texts: list[str]) -> dict[str, Any]:
@@ -90,48 +114,62 @@ def claims_of(texts: list[str]) -> dict[str, Any]:
     return custom_claims(found)
 
 
-def scope(chosen: argparse.Namespace) -> query_service_pb2.Scope:
-    """The scope of --sub and --claim, or of --token. Raises SettingsError when neither or both are given."""
+def scope(chosen: argparse.Namespace, client: usher.SyncClient) -> usher.SyncScope:
+    """The scope of --sub and --claim, or of --token."""
+    if chosen.token:
+        return client.with_token(chosen.token)
+    return client.as_user(chosen.sub, claims_of(chosen.claim))
+
+
+def check_scope(chosen: argparse.Namespace) -> None:
+    """Raises SettingsError unless there is either --sub, with claims that can be sent, or --token."""
     if bool(chosen.sub) == bool(chosen.token):
         raise SettingsError("say as whom: --sub USER (with --claim NAME=VALUE), or --token TOKEN")
-    if not chosen.token:
-        return query_service_pb2.Scope(
-            principal=query_service_pb2.Principal(subject=chosen.sub, claims=claims(chosen.claim))
-        )
-    if chosen.claim:
+    if chosen.token and chosen.claim:
         raise SettingsError("--claim goes with --sub: a token has its claims")
-    return query_service_pb2.Scope(token=chosen.token)
 
 
-def fetched(url: str) -> bytes:
+def fetched(url: str, timeout: float) -> bytes:
     """What is at an http:// or https:// URL. Raises Failed when that cannot be had."""
     try:
-        with urllib.request.urlopen(url, timeout=FETCH_SECONDS) as response:  # noqa: S310 - callers check the scheme
+        with (
+            waiting("fetching the published keys"),
+            urllib.request.urlopen(url, timeout=timeout) as response,  # noqa: S310 - callers check the scheme
+        ):
             document: bytes = response.read()
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise Failed(f"{url} cannot be fetched: {error}; is `usher serve` running there?") from None
     return document
 
 
-def describe(error: grpc.RpcError, address: str) -> str:
-    """A gRPC error in one line: code, reason, message; and what to do when the server did not answer."""
-    if not isinstance(error, grpc.Call):
-        return str(error)
-    status = rpc_status.from_call(error)
-    for detail in status.details if status else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return f"{error.code().name} {info.reason}: {error.details()}"
-    if error.code() is grpc.StatusCode.UNAVAILABLE and _TLS_FAILED.search(error.details() or ""):
+def describe(error: usher.UsherError, chosen: argparse.Namespace) -> str:
+    """An error in one line: code, reason, message; and what to do when the server did not answer."""
+    address, said = chosen.address, error.message
+    if not error.reason.startswith("CLIENT_"):
+        return f"{error.code} {error.reason}: {said}"
+    if error.reason == "CLIENT_INVALID":
+        return said
+    if error.reason == "CLIENT_DEADLINE":
+        return (
+            f"no answer from {address} within {chosen.timeout:g} s; --timeout gives it longer; a statement "
+            "was cancelled unless it had already committed: look before you repeat a write"
+        )
+    never_connected = said.lower().startswith(_NEVER_CONNECTED)
+    if error.reason == "CLIENT_UNREACHABLE" and never_connected and _TLS_FAILED.search(said):
         return (
             f"{address} did not take the connection: compare TLS on both sides; --tls-ca must hold who "
             "signed the sidecar's certificate, and it may ask for --tls-cert"
         )
-    if error.code() is grpc.StatusCode.UNAVAILABLE:
+    if error.reason == "CLIENT_UNREACHABLE" and never_connected:
         return f"nothing answers at {address}; is usher running there? Choose another with --address"
-    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+    if error.reason in ("CLIENT_UNREACHABLE", "CLIENT_CANCELLED"):
+        return (
+            f"the connection to {address} ended before the answer came: usher stopped there, or what lies "
+            "between cut it; whether a statement was done is not known: look before you repeat a write"
+        )
+    if error.code == "UNIMPLEMENTED":
         return (
             f"{address} does not serve this; `usher keys` and the deny list need the admin address, all else "
             "the other one"
         )
-    return f"{error.code().name}: {error.details()}"
+    return f"{error.code}: {said}"

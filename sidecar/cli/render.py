@@ -1,4 +1,4 @@
-"""Answers as text: messages as JSON, rows from columns, and a table as psql draws it."""
+"""Answers as text: messages and dictionaries as JSON; results as a table as psql draws it, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import json
 from decimal import Decimal
 from typing import Any, Final
 
+import usher
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
-from usher.v1 import query_service_pb2, values_pb2
 
-_EPOCH: Final = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - a wall clock, or UTC where the type says so
 _INFINITE_DAYS: Final = (2**31 - 1, -(2**31))
 _INFINITE_SECONDS: Final = (2**63 - 1, -(2**63))
+_DAY: Final = 86_400
 
 
 def json_text(content: Message | dict[str, Any]) -> str:
@@ -23,9 +23,23 @@ def json_text(content: Message | dict[str, Any]) -> str:
     if isinstance(content, Struct):
         content = _tidy(MessageToDict(content))
     elif isinstance(content, Message):
-        fields = MessageToDict(content, preserving_proto_field_name=True)
-        content = {name: _tidy(value) for name, value in fields.items()}
+        content = fields_of(content)
     return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def fields_of(message: Message) -> dict[str, Any]:
+    """The fields of a message by their names in the contract."""
+    fields = MessageToDict(message, preserving_proto_field_name=True)
+    return {name: _tidy(value) for name, value in fields.items()}
+
+
+def token_fields(token: usher.Token | usher.Verified) -> dict[str, Any]:
+    """The same of a token."""
+    names = ("token", "subject", "kid", "alg", "jti", "issue_time", "expire_time", "claims")
+    fields = {name: getattr(token, name) for name in names if getattr(token, name, "") != ""}
+    for name in ("issue_time", "expire_time"):
+        fields[name] = fields[name].isoformat().replace("+00:00", "Z")
+    return fields | {"claims": _tidy(fields["claims"])}
 
 
 def _tidy(value: Any) -> Any:
@@ -36,10 +50,10 @@ def _tidy(value: Any) -> Any:
     return [_tidy(item) for item in value] if isinstance(value, list) else value
 
 
-def names_of(response: query_service_pb2.RunScopedQueryResponse) -> list[str]:
+def names_of(result: usher.Result) -> list[str]:
     """The columns' names, each once: the second `id` is `id_2`."""
     names: list[str] = []
-    for column in response.columns:
+    for column in result.columns:
         name, count = column.name, 1
         while name in names:
             count += 1
@@ -48,19 +62,15 @@ def names_of(response: query_service_pb2.RunScopedQueryResponse) -> list[str]:
     return names
 
 
-def rows_of(response: query_service_pb2.RunScopedQueryResponse) -> list[list[Any]]:
+def rows_of(result: usher.Result) -> list[list[Any]]:
     """The rows of a result in JSON's types; None for NULL. What JSON lacks is text."""
-    columns = [
-        _column(column.kind, column.element_kind, data, response.row_count)
-        for column, data in zip(response.columns, response.data, strict=True)
-    ]
-    return [list(row) for row in zip(*columns, strict=True)]
+    return [[_plain(cell) for cell in row] for row in result]
 
 
-def table(response: query_service_pb2.RunScopedQueryResponse) -> str:
+def table(result: usher.Result) -> str:
     """The result as aligned columns."""
-    names = [_text(column.name) for column in response.columns]
-    rows = [["" if cell is None else _text(cell) for cell in row] for row in rows_of(response)]
+    names = [_shown(column.name) for column in result.columns]
+    rows = [["" if cell is None else _shown(cell) for cell in row] for row in rows_of(result)]
     widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(names)]
     lines = [" | ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)).rstrip()]
     lines.append("-+-".join("-" * width for width in widths))
@@ -71,80 +81,100 @@ def table(response: query_service_pb2.RunScopedQueryResponse) -> str:
     return "\n".join(lines)
 
 
-def _text(cell: Any) -> str:
+def csv_lines(result: usher.Result) -> list[str]:
+    """The result as CSV (RFC 4180) that COPY ... WITH (FORMAT csv, HEADER) reads back: NULL is nothing, an
+    empty text is quoted."""
+    lines: list[list[str | None]] = [[column.name for column in result.columns]]
+    lines += [[None if cell is None else _postgres(cell) for cell in row] for row in result]
+    return [",".join("" if cell is None else _quoted(cell) for cell in line) for line in lines]
+
+
+def _quoted(text: str) -> str:
+    plain = text and text != "\\." and not any(char in text for char in ',"\r\n') and text == text.strip()
+    return text if plain else '"' + text.replace('"', '""') + '"'
+
+
+def _postgres(value: Any) -> str:
+    """A value as Postgres reads it, where that differs from what people are shown."""
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if isinstance(value, list):
+        return "{" + ",".join(_element(item) for item in value) + "}"
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    return str(_plain(value))
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, int | float):
+        return _postgres(value)
+    return '"' + _postgres(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _shown(cell: Any) -> str:
     if isinstance(cell, bool):
         return "t" if cell else "f"
     if isinstance(cell, list):
         cell = json.dumps(cell, ensure_ascii=False)
-    # Control characters of a value must not steer the terminal.
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(cell))
+    return printable(str(cell))
 
 
-def _column(kind: int, element_kind: int, data: values_pb2.ColumnData, count: int) -> list[Any]:
-    cells = _filled(kind, element_kind, data)
-    if not data.nulls:
-        return cells
-    return [None if data.nulls[row >> 3] >> (row & 7) & 1 else cells[row] for row in range(count)]
+def printable(text: str) -> str:
+    """The text with control characters written out: those of a value must not steer the terminal."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
-def _filled(kind: int, element_kind: int, data: values_pb2.ColumnData) -> list[Any]:
-    pb = values_pb2
-    if kind == pb.KIND_BOOL:
-        return list(data.bools)
-    if kind == pb.KIND_INT:
-        return list(data.ints)
-    if kind == pb.KIND_FLOAT:
-        return [value if abs(value) < float("inf") else str(value) for value in data.floats]
-    if kind == pb.KIND_BYTES:
-        return [base64.b64encode(value).decode() for value in data.blobs]
-    if kind == pb.KIND_UUID:
-        return [_uuid(value.hex()) for value in data.blobs]
-    if kind == pb.KIND_DATE:
-        return [_date(days) for days in data.dates]
-    if kind == pb.KIND_TIME:
-        return [_clock(micros) for micros in data.times]
-    if kind in (pb.KIND_TIMESTAMP, pb.KIND_TIMESTAMPTZ):
-        zone = "+00" if kind == pb.KIND_TIMESTAMPTZ else ""
-        pairs = zip(data.timestamps.seconds, data.timestamps.micros, strict=True)
-        return [_timestamp(seconds, micros, zone) for seconds, micros in pairs]
-    if kind == pb.KIND_INTERVAL:
-        parts = data.intervals
-        triples = zip(parts.months, parts.days, parts.micros, strict=True)
-        return [_interval(*triple) for triple in triples]
-    if kind == pb.KIND_ARRAY:
-        arrays = data.arrays
-        elements = iter(_column(element_kind, 0, arrays.elements, sum(arrays.lengths)))
-        return [[next(elements) for _ in range(length)] for length in arrays.lengths]
-    return list(data.texts)
+def _plain(value: Any) -> Any:
+    """A value of the client in JSON's types."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else str(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime.datetime):
+        zone = "+00" if value.tzinfo is not None else ""
+        return value.replace(tzinfo=None).isoformat(" ") + zone
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return _far(value)
 
 
-def _uuid(digits: str) -> str:
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])) if digits else ""
+def _far(value: Any) -> str:
+    """What Python's own types do not hold."""
+    if isinstance(value, usher.FarDate):
+        return _infinite(value.days, _INFINITE_DAYS) or "{}{}".format(*_far_day(value.days))
+    if isinstance(value, usher.FarTimestamp):
+        day, era = _far_day(value.seconds // _DAY)
+        time = _clock(value.seconds % _DAY * 1_000_000 + value.micros)
+        zone = "+00" if value.utc else ""
+        return _infinite(value.seconds, _INFINITE_SECONDS) or f"{day} {time}{zone}{era}"
+    if isinstance(value, usher.FarTime):
+        return _clock(value.micros)
+    if isinstance(value, usher.Interval):
+        for at, name in enumerate(("infinity", "-infinity")):
+            if value == usher.Interval(_INFINITE_DAYS[at], _INFINITE_DAYS[at], _INFINITE_SECONDS[at]):
+                return name
+        return f"{value.months} mons {value.days} days {_clock(value.micros)}"
+    return str(value)  # a UUID
 
 
-def _date(days: int) -> str:
-    if days in _INFINITE_DAYS:
-        return "infinity" if days > 0 else "-infinity"
-    try:
-        return (_EPOCH + datetime.timedelta(days=days)).date().isoformat()
-    except OverflowError:
-        return f"{days} days since 1970-01-01"
+def _far_day(days: int) -> tuple[str, str]:
+    """A date and its era as Postgres writes them: the calendar repeats every 400 years."""
+    cycles, days = divmod(days, 146_097)
+    date = datetime.date(1970, 1, 1) + datetime.timedelta(days=days)
+    year = date.year + 400 * cycles
+    return f"{year if year > 0 else 1 - year:04}-{date:%m-%d}", "" if year > 0 else " BC"
 
 
-def _timestamp(seconds: int, micros: int, zone: str) -> str:
-    if seconds in _INFINITE_SECONDS:
-        return "infinity" if seconds > 0 else "-infinity"
-    try:
-        return (_EPOCH + datetime.timedelta(seconds=seconds, microseconds=micros)).isoformat(" ") + zone
-    except OverflowError:
-        return f"{seconds + Decimal(micros) / 1_000_000:.6f} s since 1970-01-01"
-
-
-def _interval(months: int, days: int, micros: int) -> str:
-    for at, name in enumerate(("infinity", "-infinity")):
-        if (months, days, micros) == (_INFINITE_DAYS[at], _INFINITE_DAYS[at], _INFINITE_SECONDS[at]):
-            return name
-    return f"{months} mons {days} days {_clock(micros)}"
+def _infinite(number: int, infinite: tuple[int, int]) -> str:
+    return ("infinity" if number > 0 else "-infinity") if number in infinite else ""
 
 
 def _clock(micros: int) -> str:

@@ -40,9 +40,8 @@ def add_to(actions: Any) -> None:
     _add_what(lift)
     lift.set_defaults(run=_lift)
     for action in (revoke, listing, lift):
+        remote.add_json(action)
         remote.add_address(action, "grpc_admin_address")
-    for action in (revoke, listing):
-        action.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +56,7 @@ def _revoke(chosen: argparse.Namespace) -> int:
     if chosen.lasting is not None:
         request.duration.CopyFrom(_lasting(chosen.lasting))
     with connect(chosen) as channel:
-        response = _stub(channel).RevokeTokens(request, timeout=remote.DEADLINE_SECONDS)
+        response = _stub(channel).RevokeTokens(request, timeout=chosen.timeout)
     if chosen.json:
         print(json_text(response))
         return 0
@@ -70,9 +69,7 @@ def _revoke(chosen: argparse.Namespace) -> int:
 
 def _list(chosen: argparse.Namespace) -> int:
     with connect(chosen) as channel:
-        response = _stub(channel).ListRevocations(
-            pb.ListRevocationsRequest(), timeout=remote.DEADLINE_SECONDS
-        )
+        response = _stub(channel).ListRevocations(pb.ListRevocationsRequest(), timeout=chosen.timeout)
     if chosen.json:
         print(json_text(response))
         return 0
@@ -93,11 +90,11 @@ def _list(chosen: argparse.Namespace) -> int:
 def _lift(chosen: argparse.Namespace) -> int:
     with connect(chosen) as channel:
         response = _stub(channel).LiftRevocation(
-            pb.LiftRevocationRequest(revoked=_what(chosen)), timeout=remote.DEADLINE_SECONDS
+            pb.LiftRevocationRequest(revoked=_what(chosen)), timeout=chosen.timeout
         )
     if not response.lifted:
         raise Failed("there is no such entry: see `usher token revocations`")
-    print("lifted")
+    print('{"lifted": true}' if chosen.json else "lifted")
     return 0
 
 

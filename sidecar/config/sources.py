@@ -12,9 +12,9 @@ from sidecar.config.settings import DECLARED, Config
 from sidecar.core.errors import SettingsError
 
 ENV_PREFIX: Final = "USHER_"
-RESERVED_ENV: Final = frozenset({"USHER_CONFIG", "USHER_ADMIN_DATABASE_URL", "USHER_KEY"})
+RESERVED_ENV: Final = frozenset({"USHER_CONFIG", "USHER_ADMIN_DATABASE_URL", "USHER_KEY", "USHER_ADDRESS"})
 """Variables with the prefix that are not settings: the settings file, what `usher db` connects to, and the
-bearer key of a client verb."""
+bearer key and the address that clients use."""
 
 
 def load(
@@ -42,12 +42,8 @@ def collect(
             given += [(name, value, f"{file}") for name, value in _from_file(file).items()]
         except SettingsError as error:
             wrong.append(str(error))
-    for variable, value in environment.items():
-        if variable.startswith(ENV_PREFIX) and variable not in RESERVED_ENV:
-            name = variable.removeprefix(ENV_PREFIX).lower()
-            # Test switches share the prefix; they are no settings.
-            if not name.startswith("test_"):
-                given.append((name, value, f"environment variable {variable}"))
+    for variable, name in _named_in(environment):
+        given.append((name, environment[variable], f"environment variable {variable}"))
     for name, value in arguments.items():
         given.append((name, value, f"option --{name.replace('_', '-')}"))
     for name, value, source in given:
@@ -67,6 +63,26 @@ def collect(
     except SettingsError as error:
         wrong.append(str(error))
     return Config(**values), wrong
+
+
+def check_names(environment: Mapping[str, str]) -> None:
+    """Raises SettingsError for a variable that is neither a setting nor one of a client's: a misspelt one."""
+    for variable, name in _named_in(environment):
+        if name not in DECLARED:
+            known = (*RESERVED_ENV, *(f"{ENV_PREFIX}{setting.upper()}" for setting in DECLARED))
+            hint = suggestion(variable, known) or "; `usher settings` lists the settings"
+            raise SettingsError(f"environment variable {variable}: nothing has this name{hint}")
+
+
+def _named_in(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The variables that should be settings, with the settings' names."""
+    return [
+        (variable, name)
+        for variable in environment
+        if variable.startswith(ENV_PREFIX) and variable not in RESERVED_ENV
+        # Test switches share the prefix; they are no settings.
+        if not (name := variable.removeprefix(ENV_PREFIX).lower()).startswith("test_")
+    ]
 
 
 def _text_of(name: str, path: Path) -> str:

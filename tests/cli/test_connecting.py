@@ -99,8 +99,9 @@ def test_a_client_certificate(usher: Usher, mutual: Sidecar, tmp_path: Path) -> 
     [
         (("--tls-cert", "a", "--tls-ca", "b"), "--tls-cert and --tls-key: give both"),
         (("--tls-key", "a", "--tls-ca", "b"), "--tls-cert and --tls-key: give both"),
-        (("--tls-cert", "a", "--tls-key", "a"), "--tls-cert needs --tls-ca"),
+        (("--tls-cert", "a", "--tls-key", "a"), "--tls-cert needs --tls-ca or --tls"),
         (("--tls-ca", "/nowhere/ca.pem"), "--tls-ca: /nowhere/ca.pem cannot be read"),
+        (("--address", " "), "--address: write host:port"),
         (("--key", "hunter2\n"), "--key or USHER_KEY: it holds characters"),
         (("--key", "hunter2", "--address", "192.0.2.1:1"), "--key is sent to another machine by TLS only"),
         (("--key", "hunter2", "--address", "db.example:1"), "--key is sent to another machine by TLS only"),
@@ -111,3 +112,23 @@ def test_options_that_do_not_go_together(usher: Usher, options: tuple[str, ...],
     assert done.code == 2
     assert expected in done.err
     assert "hunter2" not in done.err
+
+
+@pytest.mark.parametrize("verb", [ISSUE, ("health", "--address")])
+def test_a_misspelt_variable_is_an_error(
+    usher: Usher, plain: Sidecar, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    """A key under a wrong name would make an anonymous call of it."""
+    monkeypatch.setenv("USHER_KYE", "hunter2")
+    done = usher(*verb, plain.address)
+    assert (done.code, done.out) == (2, "")
+    assert (
+        done.err == "usher: environment variable USHER_KYE: nothing has this name; did you mean USHER_KEY?\n"
+    )
+    monkeypatch.delenv("USHER_KYE")
+    monkeypatch.setenv("USHER_GRPC_ADRESS", "x")
+    assert "did you mean USHER_GRPC_ADDRESS?" in usher(*verb, plain.address).err
+    monkeypatch.delenv("USHER_GRPC_ADRESS")
+    for known in ("USHER_CONFIG", "USHER_MAX_ROWS", "USHER_TEST_SLOW", "USHER_ADMIN_DATABASE_URL"):
+        monkeypatch.setenv(known, "x")
+    assert "environment" not in usher(*verb, plain.address).err

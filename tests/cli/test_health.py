@@ -20,3 +20,6 @@ from tests.cli.conftest import Sidecar, Usher
 def test_health(usher: Usher, sidecar: Sidecar, service: str, code: int, status: str) -> None:
     done = usher("health", "--address", sidecar.address, "--service", service)
     assert (done.code, done.out, done.err) == (code, f"{status}\n", "")
+    assert usher("health", "--json", "--address", sidecar.address, "--service", service).out == (
+        f'{{"status": "{status}"}}\n'
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -15,7 +16,19 @@ from sidecar.cli.remote import Failed
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from tests.cli.conftest import Sidecar, Usher
 
-COMMANDS = {"serve", "dev", "db", "token", "query", "whoami", "keys", "health", "settings"}
+COMMANDS = {
+    "serve",
+    "dev",
+    "db",
+    "token",
+    "query",
+    "whoami",
+    "keys",
+    "status",
+    "health",
+    "settings",
+    "completion",
+}
 
 
 def test_every_command_has_help(usher: Usher) -> None:
@@ -32,7 +45,7 @@ def test_the_version(usher: Usher) -> None:
     assert usher("--version").out == f"usher {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [(), ("nothing",), ("token",), ("keys", "burn"), ("query",)])
+@pytest.mark.parametrize("arguments", [(), ("nothing",), ("token",), ("keys", "burn"), ("token", "verify")])
 def test_wrong_usage_is_exit_code_2(usher: Usher, arguments: tuple[str, ...]) -> None:
     done = usher(*arguments)
     assert done.code == 2
@@ -107,7 +120,7 @@ def test_a_fault_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_argument_that_is_no_text(usher: Usher, sidecar: Sidecar) -> None:
     done = usher("token", "issue", "--address", sidecar.address, "--sub", "a\udcff")
-    assert (done.code, done.err) == (2, "usher: an argument is not UTF-8 text\n")
+    assert (done.code, done.err) == (2, "usher: sub, audiences: they must be text\n")
 
 
 def test_a_reader_that_leaves_early_is_no_fault() -> None:
@@ -119,3 +132,41 @@ def test_a_reader_that_leaves_early_is_no_fault() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 1
+
+
+@pytest.mark.parametrize("arguments", [("settings",), ("token", "decode", "e30.e30.")])
+def test_output_that_cannot_be_written_is_told(arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sidecar", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "usher: the output cannot be written (No space left on device)\n"
+
+
+def test_with_json_errors_are_json_on_standard_error(usher: Usher, sidecar: Sidecar) -> None:
+    sidecar.parts.backend.failure = UsherError(
+        Reason.UNIQUE_VIOLATION, "there is such a row", {"sqlstate": "23505", "constraint": "users_pkey"}
+    )
+    query = ("query", "--address", sidecar.address, "--sub", "a", "select 1")
+    done = usher(*query, "--json")
+    assert (done.code, done.out) == (1, "")
+    error = json.loads(done.err)["error"]
+    assert error.pop("request_id")
+    assert error == {
+        "message": "ALREADY_EXISTS UNIQUE_VIOLATION: there is such a row",
+        "code": "ALREADY_EXISTS",
+        "reason": "UNIQUE_VIOLATION",
+        "sqlstate": "23505",
+        "retryable": False,
+    }
+    assert usher(*query).err == f"usher: {error['message']}\n"
+    wrong = usher("query", "--json", "--sub", "a", "--token", "b", "select 1")
+    assert (wrong.code, "say as whom" in json.loads(wrong.err)["error"]["message"]) == (2, True)
+    claim = usher("token", "issue", "--json", "--sub", "a", "--claim", "exp:=1")
+    assert (claim.code, json.loads(claim.err)["error"]["reason"]) == (1, "CLAIM_RESERVED")

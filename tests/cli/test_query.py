@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from sidecar.cli.query import DEADLINE_SECONDS
+from sidecar.config import Config
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.values import NULL, Column, Kind, Parameter, ResultSet
 from tests.cli.conftest import Done, Sidecar, Usher
@@ -104,6 +107,50 @@ def test_the_statement_is_read_from_standard_input(
     monkeypatch.setattr("sys.stdin", io.StringIO("select 1\n"))
     query(usher, sidecar, "-")
     assert sidecar.parts.backend.statements[0].sql == "select 1\n"
+
+
+def test_the_statement_is_read_from_a_file(usher: Usher, sidecar: Sidecar, tmp_path: Path) -> None:
+    script = tmp_path / "report.sql"
+    script.write_text("\ufeffselect $1, $2\n", "utf-8")
+    assert query(usher, sidecar, "--file", str(script), "a", "b").code == 0
+    (statement,) = sidecar.parts.backend.statements
+    assert statement.sql == "select $1, $2\n"
+    assert [parameter.value for parameter in statement.parameters] == ["a", "b"]
+    for content, expected in ((None, "cannot be read (No such file"), (b"\xff", "is not UTF-8 text")):
+        other = tmp_path / "other.sql"
+        if content is not None:
+            other.write_bytes(content)
+        done = query(usher, sidecar, "--file", str(other))
+        assert (done.code, expected in done.err) == (2, True)
+
+
+def test_nothing_to_run(usher: Usher, sidecar: Sidecar) -> None:
+    done = query(usher, sidecar)
+    assert (done.code, "say what to run" in done.err) == (2, True)
+
+
+def test_rows_as_csv(usher: Usher, sidecar: Sidecar) -> None:
+    sidecar.parts.backend.result = USERS
+    done = query(usher, sidecar, "--output", "csv", "select * from users")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "id,name,id\n9223372036854775807,Zoë,3\n2,,4\n"
+    assert query(usher, sidecar, "--output", "json", "select 1").out.startswith('{"id": 9223372036854775807')
+    assert query(usher, sidecar, "--output", "csv", "--json", "select 1").code == 2
+
+
+def test_limits_of_time(usher: Usher, sidecar: Sidecar) -> None:
+    assert query(usher, sidecar, "--statement-timeout", "1500ms", "select 1").code == 0
+    (statement,) = sidecar.parts.backend.statements
+    assert statement.timeout == 1.5
+    assert query(usher, sidecar, "select 1").code == 0
+    for text in ("soon", "0s", "25h", "-1s"):
+        done = query(usher, sidecar, f"--timeout={text}", "select 1")
+        assert (done.code, "argument --timeout: expected" in done.err) == (2, True)
+
+
+def test_the_deadline_is_longer_than_the_statement_may_run() -> None:
+    """Else the caller would be told that a deadline passed, rather than what took so long."""
+    assert Config().statement_timeout + 5 <= DEADLINE_SECONDS <= Config().max_deadline
 
 
 def test_a_token_as_the_scope(usher: Usher, sidecar: Sidecar) -> None:

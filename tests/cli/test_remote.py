@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
+import usher as usher_client
 
-from sidecar.cli.remote import add_address, add_scope, claims, scope
+from sidecar.cli.remote import add_address, add_scope, check_scope, claims_of, describe, seconds
 from sidecar.core.errors import Reason, SettingsError, UsherError
-from sidecar.rpc.convert import struct_to_dict
 from tests.cli.conftest import Sidecar, Usher
 
 
@@ -21,16 +20,18 @@ def chosen_address(setting: str, *arguments: str) -> str:
     return str(parser.parse_args(arguments).address)
 
 
-def chosen_scope(*arguments: str) -> Any:
+def chosen_scope(*arguments: str) -> None:
     parser = argparse.ArgumentParser()
     add_scope(parser)
-    return scope(parser.parse_args(arguments))
+    check_scope(parser.parse_args(arguments))
 
 
 def test_the_address_is_the_settings_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen_address("grpc_address") == "127.0.0.1:50051"
     monkeypatch.setenv("USHER_GRPC_ADDRESS", "127.0.0.1:7")
     assert chosen_address("grpc_address") == "127.0.0.1:7"
+    monkeypatch.setenv("USHER_ADDRESS", "127.0.0.1:8")  # what all clients read
+    assert chosen_address("grpc_address") == "127.0.0.1:8"
     assert chosen_address("grpc_address", "--address", "unix:/x") == "unix:/x"
 
 
@@ -52,7 +53,7 @@ def test_claims_are_text_or_json() -> None:
         "none:=null",
         "n:=0.5",
     ]
-    assert struct_to_dict(claims(texts)) == {
+    assert claims_of(texts) == {
         "tenant_id": "acme",
         "eq": "a=b",
         "empty": "",
@@ -68,7 +69,7 @@ def test_claims_are_text_or_json() -> None:
 )
 def test_claims_that_are_not_name_and_value(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^--claim") as caught:
-        claims([text])
+        claims_of([text])
     assert "hunter2" not in str(caught.value)
 
 
@@ -85,15 +86,13 @@ def test_claims_that_are_not_name_and_value(text: str) -> None:
 def test_claims_that_no_token_can_hold(text: str, reason: Reason) -> None:
     """Seen here: on the way into a message a large number would be rounded, and pass for another."""
     with pytest.raises(UsherError) as caught:
-        claims([text])
+        claims_of([text])
     assert caught.value.reason is reason
 
 
 def test_a_scope_is_a_subject_or_a_token() -> None:
-    by_name = chosen_scope("--sub", "alice", "--claim", "tenant_id=acme")
-    assert by_name.principal.subject == "alice"
-    assert by_name.principal.claims["tenant_id"] == "acme"
-    assert chosen_scope("--token", "x.y.z").token == "x.y.z"
+    chosen_scope("--sub", "alice", "--claim", "tenant_id=acme")
+    chosen_scope("--token", "x.y.z")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +119,7 @@ def test_a_scope_that_is_nobody_or_two(arguments: tuple[str, ...]) -> None:
         ("whoami", "--sub", "alice"),
         ("keys", "list"),
         ("health",),
+        ("status",),
     ],
 )
 def test_when_nobody_answers_it_says_what_to_do(
@@ -161,3 +161,24 @@ def test_a_proxy_of_the_environment_is_not_used(
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert usher("health", "--address", sidecar.address).code == 0
+
+
+def test_a_call_that_was_cut_is_told_from_a_missing_server() -> None:
+    """The words are gRPC's, as a sidecar that is killed and one whose grace has ended leave them."""
+    chosen = argparse.Namespace(address="db-1:1", timeout=2.0)
+    for said in ("Stream removed (Socket closed)", "Cancelling all calls"):
+        told = describe(usher_client.UsherError("UNAVAILABLE", "CLIENT_UNREACHABLE", said), chosen)
+        assert told.startswith("the connection to db-1:1 ended before the answer came")
+        assert "look before you repeat a write" in told
+
+
+def test_a_silent_server_is_waited_for_as_long_as_was_said(usher: Usher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        done = usher("token", "issue", "--sub", "a", "--address", address, "--timeout", "200ms")
+    assert done.code == 1
+    assert done.err.startswith(f"usher: no answer from {address} within 0.2 s; --timeout gives it longer")
+
+
+def test_a_duration_is_seconds() -> None:
+    assert [seconds(text) for text in ("500ms", "90", "90s", "2m")] == [0.5, 90.0, 90.0, 120.0]

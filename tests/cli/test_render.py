@@ -6,23 +6,25 @@ import json
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
+from usher import Result
 from usher.v1 import query_service_pb2 as pb
 from usher.v1 import token_service_pb2, values_pb2
 
-from sidecar.cli.render import json_text, names_of, rows_of, table
+from sidecar.cli.render import csv_lines, json_text, names_of, rows_of, table
 
 INT64_MAX, INT32_MAX = 2**63 - 1, 2**31 - 1
 Data = values_pb2.ColumnData
 
 
-def response(*columns: tuple[str, int, Data], rows: int, element_kind: int = 0) -> pb.RunScopedQueryResponse:
-    return pb.RunScopedQueryResponse(
+def response(*columns: tuple[str, int, Data], rows: int, element_kind: int = 0) -> Result:
+    answer = pb.RunScopedQueryResponse(
         columns=[
             values_pb2.Column(name=name, kind=kind, element_kind=element_kind) for name, kind, _ in columns
         ],
         data=[data for _, _, data in columns],
         row_count=rows,
     )
+    return Result(answer, json_text=True)
 
 
 def cells(kind: int, data: Data, rows: int, element_kind: int = 0) -> list[object]:
@@ -34,7 +36,8 @@ def test_plain_values() -> None:
     assert cells(pb_.KIND_BOOL, Data(bools=[True, False]), 2) == [True, False]
     assert cells(pb_.KIND_INT, Data(ints=[INT64_MAX, -(2**63)]), 2) == [INT64_MAX, -(2**63)]
     assert cells(pb_.KIND_TEXT, Data(texts=["é", ""]), 2) == ["é", ""]
-    assert cells(pb_.KIND_NUMERIC, Data(texts=["1.10"]), 1) == ["1.10"]
+    numerics = ["1.10", "0.0000001", "1" + "0" * 40, "NaN", "-Infinity"]
+    assert cells(pb_.KIND_NUMERIC, Data(texts=numerics), 5) == numerics
     assert cells(pb_.KIND_JSON, Data(texts=['{"n":10000000000000000001}']), 1) == [
         '{"n":10000000000000000001}'
     ]
@@ -61,8 +64,8 @@ def test_nulls_are_null_whatever_the_filler() -> None:
         (-1, "1969-12-31"),
         (INT32_MAX, "infinity"),
         (-(2**31), "-infinity"),
-        (10**8, "100000000 days since 1970-01-01"),
-        (-(10**6), "-1000000 days since 1970-01-01"),
+        (10**8, "275760-09-13"),
+        (-(10**6), "0769-02-04 BC"),
     ],
 )
 def test_dates(days: int, text: str) -> None:
@@ -87,15 +90,15 @@ def test_times(micros: int, text: str) -> None:
     [
         (0, 0, "1970-01-01 00:00:00", "+00"),
         (-1, 999_999, "1969-12-31 23:59:59.999999", "+00"),
-        (10**12, 5, "1000000000000.000005 s since 1970-01-01", ""),
-        (-(10**12), 5, "-999999999999.999995 s since 1970-01-01", ""),
+        (10**12, 5, "33658-09-27 01:46:40.000005", "+00"),
+        (-62_135_596_801, 5, "0001-12-31 23:59:59.000005", "+00 BC"),
         (INT64_MAX, 0, "infinity", ""),
         (-(2**63), 0, "-infinity", ""),
     ],
 )
 def test_timestamps(seconds: int, micros: int, text: str, zone: str) -> None:
     data = Data(timestamps=values_pb2.TimestampData(seconds=[seconds], micros=[micros]))
-    assert cells(values_pb2.KIND_TIMESTAMP, data, 1) == [text]
+    assert cells(values_pb2.KIND_TIMESTAMP, data, 1) == [text + zone.replace("+00", "")]
     assert cells(values_pb2.KIND_TIMESTAMPTZ, data, 1) == [text + zone]
 
 
@@ -177,3 +180,35 @@ def test_whole_numbers_of_a_struct_stay_whole_and_its_names_have_an_order() -> N
 
 def test_other_languages_stay_readable() -> None:
     assert json_text({"name": "Zoë"}) == '{\n  "name": "Zoë"\n}'
+
+
+def test_csv_tells_null_from_an_empty_text_and_quotes_what_would_be_misread() -> None:
+    texts = ["a", "", "", 'say "hi", all', "two\nlines", " edge", "\\."]
+    answer = response(("na,me", values_pb2.KIND_TEXT, Data(texts=texts, nulls=b"\x02")), rows=7)
+    assert csv_lines(answer) == [
+        '"na,me"',
+        "a",
+        "",
+        '""',
+        '"say ""hi"", all"',
+        '"two\nlines"',
+        '" edge"',
+        '"\\."',
+    ]
+
+
+def test_csv_has_values_as_postgres_reads_them() -> None:
+    elements = Data(texts=['a "b"', "", "back\\slash", "x"], nulls=b"\x02")
+    texts = response(
+        ("a", values_pb2.KIND_ARRAY, Data(arrays=values_pb2.ArrayData(lengths=[4], elements=elements))),
+        rows=1,
+        element_kind=values_pb2.KIND_TEXT,
+    )
+    assert csv_lines(texts)[1] == r'"{""a \""b\"""",NULL,""back\\slash"",""x""}"'
+    plain = response(
+        ("b", values_pb2.KIND_BOOL, Data(bools=[True])),
+        ("o", values_pb2.KIND_BYTES, Data(blobs=[b"\x00\xff"])),
+        ("d", values_pb2.KIND_DATE, Data(dates=[-(10**6)])),
+        rows=1,
+    )
+    assert csv_lines(plain)[1] == r"t,\x00ff,0769-02-04 BC"

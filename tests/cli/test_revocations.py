@@ -57,6 +57,7 @@ def test_the_list_has_a_line_for_each_entry(usher: Usher, sidecar: Sidecar) -> N
 def test_revoke_as_json(usher: Usher, sidecar: Sidecar) -> None:
     answer = json.loads(token(usher, sidecar, "revoke", "--kid", "k", "--json").out)
     assert answer["revocation"]["revoked"] == {"kid": "k"}
+    assert token(usher, sidecar, "lift", "--kid", "k", "--json").out == '{"lifted": true}\n'
     assert "shared" not in answer, "false, which JSON leaves out"
 
 

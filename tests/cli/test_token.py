@@ -83,6 +83,9 @@ def test_verify_by_the_server(usher: Usher, sidecar: Sidecar) -> None:
     assert (done.code, claims["sub"], claims["level"]) == (0, "alice", 7)
     assert "7.0" not in done.out
     assert f'"exp": {claims["exp"]}' in done.out
+    whole = json.loads(usher("token", "verify", "--json", "--address", sidecar.address, token).out)
+    assert set(whole) == {"subject", "kid", "alg", "jti", "issue_time", "expire_time", "claims"}
+    assert whole["claims"] == claims
 
 
 @pytest.mark.parametrize(

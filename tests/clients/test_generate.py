@@ -79,6 +79,17 @@ def test_python_stubs_and_contract_are_up_to_date(repository: Repository) -> Non
     assert (code, printed) == (0, "python: up to date (20 files)\n")
 
 
+def test_the_contract_for_other_languages_has_every_service_and_no_rules(tmp_path: Path) -> None:
+    made = tmp_path / "usher.binpb"
+    command = [sys.executable, "proto/tools/generate.py", "contract"]
+    subprocess.run([*command, str(made)], cwd=ROOT, check=True)
+    found = descriptor_pb2.FileDescriptorSet.FromString(made.read_bytes())
+    names = {file.name for file in found.file}
+    assert {path.relative_to(ROOT / "proto").as_posix() for path in ROOT.glob("proto/usher/v1/*")} <= names
+    assert RULES not in names
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 2
+
+
 def test_drift_is_named_and_generate_mends_it(repository: Repository) -> None:
     repository.edit(
         "proto/usher/v1/values.proto", "  KIND_ARRAY = 15;", "  KIND_ARRAY = 15;\n  KIND_NEW = 16;"

@@ -1,6 +1,26 @@
-//! The stubs of Usher, the authorization sidecar. `make proto` writes everything under `gen`.
+#![doc = include_str!("../README.md")]
 
-/// The contract `usher.v1`.
+mod client;
+mod error;
+mod result;
+mod scope;
+mod token;
+mod value;
+
+pub use client::{Builder, Client};
+pub use error::Error;
+pub use result::{ColumnIndex, QueryResult, Row};
+pub use scope::Scope;
+pub use serde_json::json;
+pub use token::{Token, TokenOptions, TokenSource, Verified};
+pub use tonic::Code;
+pub use v1::{Column, Interval, Kind, Timestamp};
+pub use value::{Date, FromValue, Json, Numeric, Time, Value};
+
+pub use {chrono, serde_json, uuid};
+
+/// The messages and stubs of the contract `usher.v1`. `make proto` writes everything under `gen`.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod v1 {
     include!("gen/usher/v1/usher.v1.rs");
 }

@@ -1,0 +1,369 @@
+// Package usher is the client of Usher, the authorization sidecar: tokens, and SQL that sees an end user's
+// rows only. What all clients do is in clients/CONTRACT.md.
+package usher
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pb "usher.dev/client-go/usher/v1"
+)
+
+const (
+	maxMessage     = 512 << 20
+	firstWait      = 100 * time.Millisecond
+	longestWait    = 2 * time.Second
+	defaultTimeout = 15 * time.Second
+	defaultRetries = 3
+)
+
+// Client is a connection to a sidecar. It may be used by many goroutines.
+type Client struct {
+	conn    *grpc.ClientConn
+	tokens  pb.TokenServiceClient
+	queries pb.QueryServiceClient
+	keys    pb.KeyServiceClient
+	key     string
+	tls     *tls.Config
+	timeout time.Duration
+	retries int
+	closed  atomic.Bool
+}
+
+// Option changes how a client is made.
+type Option func(*Client)
+
+// WithTLS uses TLS: roots and client certificates are in the configuration.
+func WithTLS(config *tls.Config) Option { return func(c *Client) { c.tls = config } }
+
+// WithKey sends a bearer key with every call.
+func WithKey(key string) Option { return func(c *Client) { c.key = key } }
+
+// WithTimeout is the deadline of a call whose context has none earlier; 15 s unless given.
+func WithTimeout(timeout time.Duration) Option { return func(c *Client) { c.timeout = timeout } }
+
+// WithRetries is how often a call that changes nothing is repeated; 3 unless given.
+func WithRetries(retries int) Option { return func(c *Client) { c.retries = retries } }
+
+// New makes a client without I/O. The target is host:port or unix:/path; "" is USHER_ADDRESS, or
+// 127.0.0.1:50051. It returns an *Error for a key that would go to another machine in the clear.
+func New(target string, options ...Option) (*Client, error) {
+	if target == "" {
+		target = os.Getenv("USHER_ADDRESS")
+	}
+	if target == "" {
+		target = "127.0.0.1:50051"
+	}
+	client := &Client{timeout: defaultTimeout, retries: defaultRetries}
+	for _, option := range options {
+		option(client)
+	}
+	if client.key != "" && client.tls == nil && !isLocal(target) {
+		return nil, invalid("CLIENT_INVALID", "key: it is sent to another machine by TLS only; use WithTLS")
+	}
+	if strings.ContainsFunc(client.key, func(char rune) bool { return char < ' ' || char > '~' }) {
+		return nil, invalid("CLIENT_INVALID", "key: it holds characters that no key has")
+	}
+	transport := insecure.NewCredentials()
+	if client.tls != nil {
+		config := client.tls.Clone()
+		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+		transport = credentials.NewTLS(config)
+	}
+	conn, err := grpc.NewClient(target,
+		grpc.WithTransportCredentials(transport),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: firstWait, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longestWait},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+	)
+	if err != nil {
+		return nil, invalid("CLIENT_INVALID", "target: write host:port or unix:/path")
+	}
+	client.conn = conn
+	client.tokens = pb.NewTokenServiceClient(conn)
+	client.queries = pb.NewQueryServiceClient(conn)
+	client.keys = pb.NewKeyServiceClient(conn)
+	return client, nil
+}
+
+func isLocal(target string) bool {
+	if strings.HasPrefix(target, "unix:") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(target)
+	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
+}
+
+// Close ends the connection; calls under way fail.
+func (c *Client) Close() error {
+	c.closed.Store(true)
+	return c.conn.Close()
+}
+
+// call runs one call with its deadline, and again where that changes nothing.
+func call[Request, Response any](
+	ctx context.Context, c *Client, repeatable bool, request Request,
+	method func(context.Context, Request, ...grpc.CallOption) (Response, error),
+) (Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	if c.key != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.key)
+	}
+	left, longest := c.retries, firstWait
+	for {
+		response, err := method(ctx, request)
+		if err == nil {
+			return response, nil
+		}
+		if c.closed.Load() {
+			return response, errClosed()
+		}
+		failed := fromGRPC(err, repeatable)
+		if !repeatable || left == 0 || failed.Code != codes.Unavailable {
+			return response, failed
+		}
+		left--
+		wait := max(failed.RetryDelay, rand.N(longest))
+		longest = min(longestWait, 2*longest)
+		if ends, _ := ctx.Deadline(); time.Until(ends) <= wait {
+			return response, failed
+		}
+		select {
+		case <-ctx.Done():
+			return response, failed
+		case <-time.After(wait):
+		}
+	}
+}
+
+// TokenOptions are what a token may have beside its subject and claims.
+type TokenOptions struct {
+	Audiences []string
+	// TTL is the lifetime; 0 is the server's default.
+	TTL time.Duration
+}
+
+// IssueToken gives a token.
+func (c *Client) IssueToken(
+	ctx context.Context, sub string, claims map[string]any, options TokenOptions,
+) (*pb.IssueTokenResponse, error) {
+	message, err := claimsStruct(claims)
+	if err != nil {
+		return nil, err
+	}
+	if err := cmp.Or(areText("sub", sub), areText("audiences", options.Audiences...)); err != nil {
+		return nil, err
+	}
+	request := &pb.IssueTokenRequest{Subject: sub, Claims: message, Audiences: options.Audiences}
+	if options.TTL != 0 {
+		request.Ttl = durationpb.New(options.TTL)
+	}
+	return call(ctx, c, true, request, c.tokens.IssueToken)
+}
+
+// VerifyToken gives the claims of a valid token; an empty audience is not compared.
+func (c *Client) VerifyToken(ctx context.Context, token, audience string) (*pb.VerifyTokenResponse, error) {
+	if err := areText("token, audience", token, audience); err != nil {
+		return nil, err
+	}
+	return call(ctx, c, true, &pb.VerifyTokenRequest{Token: token, Audience: audience}, c.tokens.VerifyToken)
+}
+
+// ListKeys gives every published key; on the admin address.
+func (c *Client) ListKeys(ctx context.Context) ([]*pb.Key, error) {
+	response, err := call(ctx, c, true, &pb.ListKeysRequest{}, c.keys.ListKeys)
+	return response.GetKeys(), err
+}
+
+// RotateKeys lets the prepared key sign now; on the admin address.
+func (c *Client) RotateKeys(ctx context.Context, force bool) (*pb.RotateKeysResponse, error) {
+	return call(ctx, c, false, &pb.RotateKeysRequest{Force: force}, c.keys.RotateKeys)
+}
+
+// RevokeKey takes a key out of the set at once; on the admin address.
+func (c *Client) RevokeKey(ctx context.Context, kid string) (*pb.RevokeKeyResponse, error) {
+	return call(ctx, c, false, &pb.RevokeKeyRequest{Kid: kid}, c.keys.RevokeKey)
+}
+
+// TokenSource gives the same token until shortly before it expires. Many goroutines share one request.
+type TokenSource struct {
+	client    *Client
+	sub       string
+	claims    map[string]any
+	options   TokenOptions
+	turn      sync.Mutex
+	token     *pb.IssueTokenResponse
+	goodUntil time.Time
+}
+
+// TokenSource makes a source; no I/O.
+func (c *Client) TokenSource(sub string, claims map[string]any, options TokenOptions) *TokenSource {
+	return &TokenSource{client: c, sub: sub, claims: claims, options: options}
+}
+
+// Token gives a token that is good for a while.
+func (s *TokenSource) Token(ctx context.Context) (*pb.IssueTokenResponse, error) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	asked := time.Now()
+	if s.token == nil || !asked.Before(s.goodUntil) {
+		token, err := s.client.IssueToken(ctx, s.sub, s.claims, s.options)
+		if err != nil {
+			return nil, err
+		}
+		life := token.GetExpireTime().AsTime().Sub(token.GetIssueTime().AsTime())
+		s.token, s.goodUntil = token, asked.Add(life-min(time.Minute, life/10))
+	}
+	return s.token, nil
+}
+
+// Scope says whose rows a statement sees.
+type Scope struct {
+	client  *Client
+	scope   *pb.Scope
+	options QueryOptions
+	err     error
+}
+
+// QueryOptions limit a statement. Zero values are the server's defaults.
+type QueryOptions struct {
+	ReadOnly         bool
+	MaxRows          uint32
+	StatementTimeout time.Duration
+}
+
+// AsUser is the scope of an end user; a subject or claims that cannot be sent show at the first query.
+func (c *Client) AsUser(sub string, claims map[string]any) *Scope {
+	message, err := claimsStruct(claims)
+	err = cmp.Or(err, areText("sub", sub))
+	principal := &pb.Principal{Subject: sub, Claims: message}
+	return &Scope{client: c, scope: &pb.Scope{Scope: &pb.Scope_Principal{Principal: principal}}, err: err}
+}
+
+// WithToken is the scope of a token.
+func (c *Client) WithToken(token string) *Scope {
+	return &Scope{client: c, scope: &pb.Scope{Scope: &pb.Scope_Token{Token: token}}, err: areText("token", token)}
+}
+
+// With is the same scope with other options.
+func (s *Scope) With(options QueryOptions) *Scope {
+	other := *s
+	other.options = options
+	return &other
+}
+
+// Query runs one statement.
+func (s *Scope) Query(ctx context.Context, sql string, parameters ...any) (*Result, error) {
+	return s.run(ctx, &pb.RunScopedQueryRequest{Sql: sql}, parameters)
+}
+
+// Run runs a named statement.
+func (s *Scope) Run(ctx context.Context, statement string, parameters ...any) (*Result, error) {
+	return s.run(ctx, &pb.RunScopedQueryRequest{Statement: statement}, parameters)
+}
+
+func (s *Scope) run(ctx context.Context, request *pb.RunScopedQueryRequest, parameters []any) (*Result, error) {
+	if err := cmp.Or(s.err, areText("sql, statement", request.GetSql(), request.GetStatement())); err != nil {
+		return nil, err
+	}
+	for at, value := range parameters {
+		sent, err := parameter(value, fmt.Sprintf("parameters[%d]", at))
+		if err != nil {
+			return nil, err
+		}
+		request.Parameters = append(request.Parameters, sent)
+	}
+	request.Scope = s.scope
+	request.Options = &pb.QueryOptions{ReadOnly: s.options.ReadOnly, MaxRows: s.options.MaxRows}
+	if s.options.StatementTimeout != 0 {
+		request.Options.StatementTimeout = durationpb.New(s.options.StatementTimeout)
+	}
+	response, err := call(ctx, s.client, s.options.ReadOnly, request, s.client.queries.RunScopedQuery)
+	if err != nil {
+		return nil, err
+	}
+	return newResult(response), nil
+}
+
+// WhoAmI gives what Postgres sees in this scope.
+func (s *Scope) WhoAmI(ctx context.Context) (*pb.WhoAmIResponse, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	return call(ctx, s.client, true, &pb.WhoAmIRequest{Scope: s.scope}, s.client.queries.WhoAmI)
+}
+
+// Result is the rows of a statement, kept as columns.
+type Result struct {
+	Columns []*pb.Column
+	// Truncated says that there were more rows than the limit.
+	Truncated    bool
+	CommandTag   string
+	AffectedRows int64
+
+	data  [][]any
+	count int
+	names map[string]int
+}
+
+func newResult(response *pb.RunScopedQueryResponse) *Result {
+	result := &Result{
+		Columns:      response.GetColumns(),
+		Truncated:    response.GetTruncated(),
+		CommandTag:   response.GetCommandTag(),
+		AffectedRows: response.GetAffectedRows(),
+		count:        int(response.GetRowCount()),
+		names:        map[string]int{},
+	}
+	for at, meta := range result.Columns {
+		result.data = append(result.data,
+			column(meta.GetKind(), meta.GetElementKind(), response.GetData()[at], result.count))
+		if _, found := result.names[meta.GetName()]; !found {
+			result.names[meta.GetName()] = at
+		}
+	}
+	return result
+}
+
+// Len is the number of rows.
+func (r *Result) Len() int { return r.count }
+
+// Value is a cell by position: nil for NULL, else of the type that clients/CONTRACT.md names.
+func (r *Result) Value(row, column int) any { return r.data[column][row] }
+
+// ErrNoColumn is what Named returns for a name that no column has.
+var ErrNoColumn = errors.New("usher: no column has this name")
+
+// Named is a cell by the name of its column; of several with one name the first.
+func (r *Result) Named(row int, name string) (any, error) {
+	at, found := r.names[name]
+	if !found {
+		return nil, ErrNoColumn
+	}
+	return r.data[at][row], nil
+}

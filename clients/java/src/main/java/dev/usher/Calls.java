@@ -1,0 +1,250 @@
+package dev.usher;
+
+import io.grpc.CallOptions;
+import io.grpc.ChannelCredentials;
+import io.grpc.ClientCall;
+import io.grpc.ConnectivityState;
+import io.grpc.Context;
+import io.grpc.Deadline;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+import io.grpc.Status;
+import io.grpc.TlsChannelCredentials;
+import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
+import io.grpc.netty.shaded.io.netty.channel.ChannelOption;
+import io.grpc.netty.shaded.io.netty.channel.EventLoopGroup;
+import io.grpc.netty.shaded.io.netty.channel.MultiThreadIoEventLoopGroup;
+import io.grpc.netty.shaded.io.netty.channel.nio.NioIoHandler;
+import io.grpc.netty.shaded.io.netty.channel.socket.nio.NioDomainSocketChannel;
+import io.grpc.netty.shaded.io.netty.util.concurrent.DefaultThreadFactory;
+import io.grpc.stub.ClientCalls;
+import io.grpc.stub.MetadataUtils;
+import io.grpc.stub.StreamObserver;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.net.UnixDomainSocketAddress;
+import java.time.Duration;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Function;
+import java.util.function.Supplier;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/** One connection to a sidecar, and the calls on it. */
+final class Calls {
+  private static final Pattern TARGET = Pattern.compile("(?:\\[([\\da-fA-F:.]+)]|([\\w.-]+)):(\\d{1,5})");
+  private static final Pattern LOCAL =
+      Pattern.compile("localhost|::1|127(\\.(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)){3}");
+  private static final int MAX_MESSAGE = 512 << 20;
+  private static final long FIRST_WAIT = TimeUnit.MILLISECONDS.toNanos(100);
+  private static final long LONGEST_WAIT = TimeUnit.SECONDS.toNanos(2);
+
+  private final ManagedChannel channel;
+  private final EventLoopGroup loop;
+  private final int retries;
+  private final Set<CompletableFuture<?>> underWay = ConcurrentHashMap.newKeySet();
+  private final AtomicLong freshAt = new AtomicLong(System.nanoTime());
+  private volatile boolean closed;
+
+  Calls(UsherClient.Builder made) {
+    String path = made.target.startsWith("unix:") ? made.target.substring(5) : null;
+    Matcher address = TARGET.matcher(made.target);
+    if (path == null && !(address.matches() && Integer.parseInt(address.group(3)) <= 0xFFFF)) {
+      throw UsherException.invalid("target: write host:port or unix:/path");
+    }
+    String host = path != null ? "localhost" : address.group(1) != null ? address.group(1) : address.group(2);
+    Metadata headers = new Metadata();
+    if (made.key != null) {
+      if (!made.key.matches("[\\x21-\\x7e]+")) {
+        throw UsherException.invalid("key: it holds characters that no key has");
+      }
+      if (!made.tls && !LOCAL.matcher(host).matches()) {
+        throw UsherException.invalid("key: it is sent to another machine by TLS only; use tls");
+      }
+      headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + made.key);
+    }
+    retries = made.retries;
+    try {
+      ChannelCredentials credentials = made.tls ? secured(made) : InsecureChannelCredentials.create();
+      NettyChannelBuilder builder;
+      if (path == null) {
+        loop = null;
+        builder = NettyChannelBuilder.forAddress(host, Integer.parseInt(address.group(3)), credentials);
+      } else {
+        builder = NettyChannelBuilder.forAddress(UnixDomainSocketAddress.of(path), credentials);
+        loop = new MultiThreadIoEventLoopGroup(1, new DefaultThreadFactory("usher", true), NioIoHandler.newFactory());
+        builder.channelType(NioDomainSocketChannel.class).eventLoopGroup(loop).overrideAuthority("localhost");
+        builder.withOption(ChannelOption.SO_KEEPALIVE, null); // no such socket has it, and Netty would warn
+      }
+      if (retries == 0) {
+        builder.disableRetry();
+      }
+      channel =
+          builder
+              .proxyDetector(any -> null)
+              .disableServiceConfigLookUp()
+              .maxInboundMessageSize(MAX_MESSAGE)
+              .keepAliveTime(60, TimeUnit.SECONDS)
+              .keepAliveTimeout(20, TimeUnit.SECONDS)
+              .intercept(MetadataUtils.newAttachHeadersInterceptor(headers))
+              .build();
+    } catch (IOException | IllegalArgumentException refused) {
+      throw UsherException.invalid("target, tls: write a host name; give PEM, and the private key as PKCS #8");
+    }
+  }
+
+  private static ChannelCredentials secured(UsherClient.Builder made) throws IOException {
+    TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder();
+    if (made.ca != null) {
+      tls.trustManager(new ByteArrayInputStream(made.ca));
+    }
+    if (made.certificate != null) {
+      tls.keyManager(new ByteArrayInputStream(made.certificate), new ByteArrayInputStream(made.privateKey));
+    }
+    return tls.build();
+  }
+
+  void close() {
+    closed = true; // from here on no call starts; those that had are ended before gRPC ends them its way
+    underWay.forEach(call -> call.completeExceptionally(UsherException.closed()));
+    channel.shutdownNow();
+    if (loop != null) {
+      loop.shutdownGracefully();
+    }
+  }
+
+  /** The result of a call, or its UsherException. An interrupt cancels the call. */
+  static <T> T await(CompletableFuture<T> call) {
+    try {
+      return call.get();
+    } catch (ExecutionException failed) {
+      throw new UsherException((UsherException) failed.getCause());
+    } catch (InterruptedException interrupted) {
+      call.cancel(true);
+      Thread.currentThread().interrupt();
+      String message = "the thread was interrupted";
+      throw new UsherException(Status.Code.CANCELLED, "CLIENT_CANCELLED", message, interrupted);
+    }
+  }
+
+  /** Starts a call with its deadline; where `repeatable`, it is tried again. */
+  <Q, A, T> CompletableFuture<T> start(
+      MethodDescriptor<Q, A> method, Duration timeout, boolean repeatable, Supplier<Q> request, Function<A, T> read) {
+    Deadline deadline = Deadline.after(TimeUnit.NANOSECONDS.convert(timeout), TimeUnit.NANOSECONDS);
+    try {
+      Call<Q, A, T> call = new Call<>(method, deadline, repeatable, request.get(), read);
+      call.attempt();
+      return call.result;
+    } catch (UsherException invalid) {
+      return CompletableFuture.failedFuture(invalid);
+    }
+  }
+
+  /** Has a lost connection made anew by the next call, rather than when gRPC's growing wait is over. */
+  private void refresh() {
+    long last = freshAt.get();
+    long now = System.nanoTime();
+    if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE
+        && now - last >= FIRST_WAIT
+        && freshAt.compareAndSet(last, now)) {
+      channel.enterIdle();
+    }
+  }
+
+  private final class Call<Q, A, T> implements StreamObserver<A> {
+    final CompletableFuture<T> result = new CompletableFuture<>();
+    private final MethodDescriptor<Q, A> method;
+    private final Deadline deadline;
+    private final boolean repeatable;
+    private final Q request;
+    private final Function<A, T> read;
+    private volatile ClientCall<Q, A> current;
+    private A answer;
+    private int left;
+    private long longest = FIRST_WAIT;
+
+    Call(MethodDescriptor<Q, A> method, Deadline deadline, boolean repeatable, Q request, Function<A, T> read) {
+      this.method = method;
+      this.deadline = deadline;
+      this.repeatable = repeatable;
+      this.request = request;
+      this.read = read;
+      left = repeatable ? retries : 0;
+      underWay.add(result);
+      result.whenComplete(
+          (value, failed) -> {
+            underWay.remove(result);
+            if (failed != null) {
+              cancel();
+            }
+          });
+    }
+
+    void attempt() {
+      if (closed) {
+        result.completeExceptionally(UsherException.closed());
+      }
+      if (result.isDone()) {
+        return;
+      }
+      try {
+        refresh();
+        ClientCall<Q, A> call = channel.newCall(method, CallOptions.DEFAULT.withDeadline(deadline));
+        ClientCalls.asyncUnaryCall(call, request, this);
+        current = call;
+        if (result.isCompletedExceptionally()) { // before there was something to cancel
+          cancel();
+        }
+      } catch (RuntimeException unsent) {
+        other("the request could not be sent");
+      }
+    }
+
+    private void cancel() {
+      ClientCall<Q, A> call = current;
+      if (call != null) {
+        call.cancel("no longer wanted", null);
+      }
+    }
+
+    private void other(String message) {
+      result.completeExceptionally(new UsherException(Status.Code.INTERNAL, "CLIENT_OTHER", message, null));
+    }
+
+    @Override
+    public void onNext(A value) {
+      answer = value;
+    }
+
+    @Override
+    public void onCompleted() {
+      try {
+        result.complete(read.apply(answer));
+      } catch (RuntimeException unreadable) {
+        other("the answer could not be read");
+      }
+    }
+
+    @Override
+    public void onError(Throwable thrown) {
+      UsherException failed = UsherException.of(thrown, repeatable);
+      long asked = failed.retryDelay() == null ? 0 : TimeUnit.NANOSECONDS.convert(failed.retryDelay());
+      long wait = Math.max(asked, ThreadLocalRandom.current().nextLong(longest));
+      longest = Math.min(LONGEST_WAIT, 2 * longest);
+      boolean again = failed.code() == Status.Code.UNAVAILABLE && left-- > 0;
+      if (again && wait < deadline.timeRemaining(TimeUnit.NANOSECONDS)) {
+        CompletableFuture.delayedExecutor(wait, TimeUnit.NANOSECONDS).execute(Context.current().wrap(this::attempt));
+      } else {
+        result.completeExceptionally(failed);
+      }
+    }
+  }
+}

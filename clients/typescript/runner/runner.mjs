@@ -1,0 +1,184 @@
+// Runs scenarios through the TypeScript client: one JSON request a line in, one JSON answer a line out.
+// clients/CONTRACT.md describes both.
+import { createInterface } from "node:readline";
+import * as usher from "usher-client";
+
+const FORGOTTEN = new Set(["iat", "exp", "nbf", "jti", "iss"]);
+const INFINITE_DATE = { infinity: 2 ** 31 - 1, "-infinity": -(2 ** 31) };
+const INFINITE_TIMESTAMP = { infinity: 2n ** 63n - 1n, "-infinity": -(2n ** 63n) };
+const [clients, tokens, sources] = [new Map(), new Map(), new Map()];
+const milliseconds = (seconds) => seconds && seconds * 1000;
+
+const verbs = {
+  async connect({ client, target, ca, cert, private_key, key, retries }) {
+    const tls = ca !== undefined && { ca, cert, key: private_key };
+    clients.set(client, new usher.Client(target, { tls, key, retries }));
+    return { ok: true };
+  },
+
+  async close({ client }) {
+    clients.get(client).close();
+    return { ok: true };
+  },
+
+  async query(request) {
+    const stop = new AbortController();
+    if ("cancel_after" in request) setTimeout(() => stop.abort(), milliseconds(request.cancel_after));
+    const options = {
+      readOnly: request.read_only,
+      maxRows: request.max_rows,
+      statementTimeoutMs: milliseconds(request.statement_timeout),
+      timeoutMs: milliseconds(request.timeout),
+      signal: stop.signal,
+    };
+    const scope = scopeOf(request);
+    const parameters = (request.params ?? []).map(native);
+    const result =
+      "statement" in request
+        ? await scope.run(request.statement, parameters, options)
+        : await scope.query(request.sql, parameters, options);
+    return {
+      columns: result.columns.map((column) => [column.name, column.typeName, column.kind]),
+      rows: [...result].map((row) =>
+        result.columns.map((column, at) => shown(row.get(at), column.kind, column.elementKind)),
+      ),
+      truncated: result.truncated,
+      command_tag: result.commandTag,
+      affected_rows: Number(result.affectedRows),
+    };
+  },
+
+  async issue({ client, sub, claims, audiences, ttl, save }) {
+    const token = await clients.get(client).issueToken(sub, claims, { audiences, ttlSeconds: ttl });
+    tokens.set(save, token);
+    const lifetime = (token.expireTime - token.issueTime) / 1000;
+    return { token: { alg: token.alg, lifetime, kid_length: token.kid.length } };
+  },
+
+  async source({ client, source: name, sub, claims, ttl, calls, parallel }) {
+    if (!sources.has(name)) sources.set(name, clients.get(client).tokenSource(sub, claims, { ttlSeconds: ttl }));
+    const source = sources.get(name);
+    const got = parallel ? await Promise.all(Array.from({ length: calls }, () => source.token())) : [];
+    while (got.length < calls) got.push(await source.token());
+    return { distinct: new Set(got.map((token) => token.token)).size };
+  },
+
+  async verify({ client, saved, token, audience }) {
+    const verified = await clients.get(client).verifyToken(token ?? tokens.get(saved).token, { audience });
+    return { claims: Object.fromEntries(Object.entries(verified.claims).filter(([name]) => !FORGOTTEN.has(name))) };
+  },
+
+  async whoami(request) {
+    const seen = await scopeOf(request).whoAmI();
+    return { role: seen.role, user_id: seen.userId ?? null, backend_kind: seen.backendKind };
+  },
+
+  async keys({ client }) {
+    const keys = await clients.get(client).listKeys();
+    return { states: counted(keys.map((key) => key.state.toLowerCase())) };
+  },
+
+  async many({ client, count, request }) {
+    const answers = await Promise.all(Array.from({ length: count }, () => answer({ client, ...request })));
+    const counts = Object.entries(counted(answers.map((one) => JSON.stringify(one))));
+    return { answers: counts.sort((a, b) => b[1] - a[1]).map(([text, times]) => [JSON.parse(text), times]) };
+  },
+};
+
+function scopeOf({ client: name, scope }) {
+  const client = clients.get(name);
+  if ("saved" in scope) return client.withToken(tokens.get(scope.saved));
+  return "token" in scope ? client.withToken(scope.token) : client.asUser(scope.sub, scope.claims);
+}
+
+function counted(names) {
+  const counts = {};
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+}
+
+async function answer(request) {
+  if (!Object.hasOwn(verbs, request.do)) return { unsupported: true };
+  try {
+    return await verbs[request.do](request);
+  } catch (error) {
+    if (!(error instanceof usher.UsherError)) throw error;
+    const { code, reason, sqlstate = null, retryable, fields } = error;
+    return { error: { code, reason, sqlstate, retryable, fields: Object.keys(fields).sort() } };
+  }
+}
+
+/** A value of the protocol as the client's native one. */
+function native(value) {
+  if (value === null) return null;
+  const [[kind, content]] = Object.entries(value);
+  switch (kind) {
+    case "int": return BigInt(content);
+    case "float": return Buffer.from(content, "hex").readDoubleBE();
+    case "bytes": return Buffer.from(content, "hex");
+    case "numeric": return new usher.Numeric(content);
+    case "date": return new usher.PgDate(INFINITE_DATE[content] ?? days(content));
+    case "time": return new usher.PgTime(Number.isInteger(content) ? content : micros(content));
+    case "timestamp":
+    case "timestamptz":
+      return moment(content, kind === "timestamptz");
+    case "interval": return new usher.PgInterval(content[0], content[1], BigInt(content[2]));
+    case "json": return new usher.Json(JSON.parse(content));
+    case "array": return content.map(native);
+    default: return content; // bool, text, other, and uuid, which is text in this language
+  }
+}
+
+function days(content) {
+  return Number.isInteger(content) ? content : Date.parse(content) / 86_400_000;
+}
+
+function micros(time) {
+  const [hours, minutes, seconds, fraction = "0"] = time.split(/[:.]/);
+  return (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds)) * 1e6 + Number(fraction);
+}
+
+function moment(content, utc) {
+  if (content in INFINITE_TIMESTAMP) return new usher.PgTimestamp(INFINITE_TIMESTAMP[content], 0, utc);
+  if (Array.isArray(content)) return new usher.PgTimestamp(BigInt(content[0]), content[1], utc);
+  const [date, time] = content.replace("Z", "").split("T");
+  const within = micros(time);
+  return new usher.PgTimestamp(BigInt(Date.parse(date) / 1000 + Math.floor(within / 1e6)), within % 1e6, utc);
+}
+
+/** A native value as the protocol's. */
+function shown(value, kind, elementKind) {
+  if (value === null) return null;
+  return { [kind.toLowerCase()]: content(value, kind, elementKind) };
+}
+
+function content(value, kind, elementKind) {
+  switch (kind) {
+    case "BOOL": return value;
+    case "FLOAT": {
+      const bits = Buffer.alloc(8);
+      bits.writeDoubleBE(value);
+      return bits.toString("hex");
+    }
+    case "BYTES": return Buffer.from(value).toString("hex");
+    case "DATE": return value.infinite || near(value) ? value.toString() : value.days;
+    case "TIME": return value.micros < 86_400_000_000 ? value.toString() : value.micros;
+    case "TIMESTAMP":
+    case "TIMESTAMPTZ":
+      return value.infinite || near(value) ? value.toString() : [Number(value.seconds), value.micros];
+    case "INTERVAL": return [value.months, value.days, Number(value.micros)];
+    case "JSON": return JSON.stringify(value);
+    case "ARRAY": return value.map((item) => shown(item, elementKind));
+    default: return String(value);
+  }
+}
+
+function near(value) {
+  const year = value.toDate().getUTCFullYear();
+  return year >= 1 && year <= 9999;
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${JSON.stringify(await answer(JSON.parse(line)))}\n`);
+}
+for (const client of clients.values()) client.close();

@@ -1,0 +1,68 @@
+/** One HTTP/2 connection to a sidecar, by TCP or a Unix socket, plain or with TLS. */
+
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import type { Transport } from "@connectrpc/connect";
+import * as net from "node:net";
+import * as tls from "node:tls";
+import type { Tls } from "./client.js";
+import { invalid } from "./errors.js";
+
+const CONNECT_MS = 5_000;
+
+/** The transport to a target, and what ends its connection. Throws UsherError CLIENT_INVALID. */
+export function connection(target: string, security: Tls, key: string | undefined): [Transport, () => void] {
+  const [authority, address] = parsed(target);
+  if (key !== undefined && !/^[\x21-\x7e]+$/.test(key)) throw invalid("key: it holds characters that no key has");
+  if (key !== undefined && !security && !isLocal(address)) {
+    throw invalid("key: it is sent to another machine by TLS only; set tls");
+  }
+  const createConnection = security ? secured(address, context(security)) : () => net.connect(address);
+  const ready = security ? "secureConnect" : "connect";
+  const baseUrl = `${security ? "https" : "http"}://${authority}`;
+  const pings = { pingIntervalMs: 60_000, pingTimeoutMs: 20_000 };
+  const sessionManager = new Http2SessionManager(baseUrl, pings, {
+    createConnection: () => limited(createConnection(), ready),
+    maxSessionMemory: 1024, // MB; of the usual 10 a few large results would have new calls refused
+  });
+  return [createGrpcTransport({ baseUrl, sessionManager }), () => sessionManager.abort()];
+}
+
+function parsed(target: string): [string, net.TcpNetConnectOpts | net.IpcNetConnectOpts] {
+  if (target.startsWith("unix:")) return ["localhost", { path: target.slice(5).replace(/^\/\/(?=\/)/, "") }];
+  const found = /^(?:\[([\da-f:.]+)\]|([^\s:/?#@[\]]+)):(\d{1,5})$/i.exec(target);
+  if (!found || !URL.canParse(`http://${target}`)) throw invalid("target: write host:port or unix:/path");
+  const url = new URL(`http://${target}`);
+  return [url.host, { host: url.hostname.replace(/[[\]]/g, ""), port: Number(found[3]) }];
+}
+
+function isLocal(address: net.TcpNetConnectOpts | net.IpcNetConnectOpts): boolean {
+  if ("path" in address) return true;
+  const host = address.host ?? "";
+  return host === "localhost" || host === "::1" || (net.isIPv4(host) && host.startsWith("127."));
+}
+
+function context(security: Exclude<Tls, false>): tls.SecureContext {
+  try {
+    const { ca, cert, key } = security === true ? {} : security;
+    const pem = (name: string, octets?: string | Uint8Array) => octets && { [name]: Buffer.from(octets as string) };
+    const given = { ...pem("ca", ca), ...pem("cert", cert), ...pem("key", key) };
+    return tls.createSecureContext({ minVersion: "TLSv1.2", ...given });
+  } catch {
+    throw invalid("tls: ca, cert and key must be PEM, and cert and key a pair");
+  }
+}
+
+function secured(address: net.TcpNetConnectOpts | net.IpcNetConnectOpts, secureContext: tls.SecureContext) {
+  const host = "path" in address ? "localhost" : (address.host ?? "");
+  const servername = net.isIP(host) ? {} : { servername: host };
+  const options = { ...address, ...servername, secureContext, ALPNProtocols: ["h2"], rejectUnauthorized: true };
+  return () => tls.connect(options);
+}
+
+/** The socket, given up when it is not ready in time: the next call tries anew. */
+function limited<S extends net.Socket>(socket: S, ready: string): S {
+  const late = Object.assign(new Error("no connection in time"), { code: "ETIMEDOUT" });
+  const timer = setTimeout(() => socket.destroy(late), CONNECT_MS).unref();
+  for (const event of [ready, "close"]) socket.once(event, () => clearTimeout(timer));
+  return socket;
+}

@@ -1,0 +1,184 @@
+"""The servers that the scenarios need: real sidecars, and two that refuse as the product does."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+from usher.v1 import query_service_pb2
+
+from sidecar.core.errors import Reason, UsherError
+from sidecar.rpc.status import CODES, Refusal
+from tests import certificates
+from tests.processes import Process, running, stopping
+from tests.servers import Servers
+
+KEY = "usher_forTheScenariosOnlyForTheScenariosOnlyForTh"
+STATEMENT = "-- name: own_name\n-- params:\n-- result: name text\nSELECT name FROM users\n"
+POLICY = """
+[callers.app]
+key_sha256 = "{digest}"
+methods = ["RunScopedQuery"]
+subjects = ["alice"]
+other_claims = true
+sql = ["own_name"]
+"""
+
+
+class Stage:
+    """All servers, and what a scenario calls them."""
+
+    def __init__(self, servers: Servers, demo: dict[str, str], folder: Path) -> None:
+        self._stack = contextlib.ExitStack()
+        self._demo = demo
+        main = self._serve(grpc_admin_address=f"unix:{folder}/admin.sock")
+        issuer, other = certificates.authority(), certificates.authority("another authority")
+        cert, private = certificates.server(issuer).write(folder, "server")
+        (folder / "ca.pem").write_bytes(issuer.pem)
+        client = certificates.client(issuer, dns=["orders.internal"])
+        policy = folder / "tls.toml"
+        policy.write_text(
+            '[callers.orders]\ndns = "orders.internal"\nmethods = ["RunScopedQuery"]\n'
+            'subjects = ["*"]\nother_claims = true\nsql = "free"\n'
+        )
+        tls = self._serve(
+            policy_file=str(policy),
+            tls_cert_file=str(cert),
+            tls_key_file=str(private),
+            tls_client_ca_file=str(folder / "ca.pem"),
+        )
+        statements = folder / "statements"
+        statements.mkdir()
+        (statements / "own_name.sql").write_text(STATEMENT)
+        keyed = folder / "keyed.toml"
+        keyed.write_text(POLICY.format(digest=hashlib.sha256(KEY.encode()).hexdigest()))
+        policed = self._serve(policy_file=str(keyed), statements_dir=str(statements))
+        self.mortal = self._started()
+        self.refusing = self._stack.enter_context(_answering(_Refusing()))
+        self.flaky = _Flaky(main.grpc_address)
+        self._stack.callback(self.flaky.close)
+        self.names = {
+            "$main": main.grpc_address,
+            "$admin": main.admin_grpc_address,
+            "$tls": tls.grpc_address,
+            "$policed": policed.grpc_address,
+            "$mortal": self.mortal.grpc_address,
+            "$refusing": self.refusing,
+            "$flaky": self._stack.enter_context(_answering(self.flaky)),
+            "$key": KEY,
+            "$ca": issuer.pem.decode(),
+            "$other_ca": other.pem.decode(),
+            "$cert": client.pem.decode(),
+            "$private_key": client.key_pem.decode(),
+            "$foreign": FOREIGN,
+        }
+        self._mortal_address = self.mortal.grpc_address
+
+    def act(self, request: dict[str, Any]) -> Any:
+        """What is done to a server rather than by a client."""
+        verb = request["do"].removeprefix("server.")
+        if verb == "fail":
+            self.flaky.failures, self.flaky.calls = request["times"], 0
+        elif verb == "calls":
+            return {"calls": self.flaky.calls}
+        elif verb == "kill":
+            self.mortal.kill()
+        elif verb == "start":
+            self.mortal = self._started(grpc_address=self._mortal_address)
+        return None
+
+    def close(self) -> None:
+        """Stops all."""
+        self._stack.close()
+
+    def _serve(self, **settings: str) -> Process:
+        process = self._stack.enter_context(running("serve", **(self._demo | settings)))
+        return process.wait_for("ready")
+
+    def _started(self, **settings: str) -> Process:
+        process = Process(["serve"], self._demo | settings)
+        self._stack.enter_context(stopping(process))
+        return process.wait_for("ready")
+
+
+# Signed by nobody who is here: its key was thrown away.
+FOREIGN = (
+    "eyJhbGciOiJFUzI1NiIsImtpZCI6Im5vYm9keSJ9.eyJzdWIiOiJhIiwiaXNzIjoiaHR0cHM6Ly9pc3N1ZXIuZXhhbXBsZSIsImV4"
+    "cCI6NDEwMjQ0NDgwMCwiaWF0IjoxNzAwMDAwMDAwfQ." + "A" * 86
+)
+
+
+class _Refusing(grpc.GenericRpcHandler):
+    """Refuses each query with the reason that its SQL names, in the product's own form."""
+
+    def service(self, handler_call_details: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(self._refuse)
+
+    def _refuse(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        asked = query_service_pb2.RunScopedQueryRequest.FromString(request).sql
+        _abort(context, UsherError(Reason[asked], "as asked", {}))
+        return b""
+
+
+class _Flaky(grpc.GenericRpcHandler):
+    """Passes calls on to a sidecar, after so many that it refuses."""
+
+    def __init__(self, target: str) -> None:
+        self.failures = 0
+        self.calls = 0
+        self._channel = grpc.insecure_channel(target)
+
+    def service(self, handler_call_details: Any) -> Any:
+        method: Callable[[bytes], bytes] = self._channel.unary_unary(handler_call_details.method)
+
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            self.calls += 1
+            if self.failures:
+                self.failures -= 1
+                _abort(context, UsherError(Reason.DATABASE_UNAVAILABLE, "as asked", retry_after=0.05))
+            return method(request)
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _abort(context: grpc.ServicerContext, error: UsherError) -> None:
+    context.abort_with_status(Refusal(error, "scenario"))
+
+
+@contextlib.contextmanager
+def _answering(handler: grpc.GenericRpcHandler) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(8), handlers=[handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None)
+
+
+def reasons() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """A step for every reason that the product knows."""
+    again = {"SERIALIZATION_FAILURE", "DEADLOCK", "LOCK_NOT_AVAILABLE", "SHUTTING_DOWN"}
+    steps = []
+    for reason in Reason:
+        request = {
+            "do": "query",
+            "client": "refusing",
+            "scope": {"sub": "a"},
+            "sql": reason.value,
+        }
+        error = {
+            "reason": reason.value,
+            "code": CODES[reason].name,
+            "retryable": UsherError(reason, "").retryable or reason.value in again,
+        }
+        steps.append((request, {"error": error}))
+    return steps

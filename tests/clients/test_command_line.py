@@ -1,0 +1,106 @@
+"""The command line against a live sidecar, where a backend that only plays one would not show enough."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+from sidecar.postgres import installer
+from tests.processes import USHER, Process, environment, stopping, usher
+from tests.servers import Servers
+
+AS_ALICE = ("--sub", "alice", "--claim", "tenant_id=acme")
+
+EVERY_KIND = """
+    SELECT true AS b, 9223372036854775807 AS i, -0.5::float8 AS f, 'infinity'::float8 AS inf, '' AS empty,
+           'two' || chr(10) || 'lines, "quoted"' AS t, ' edges ' AS e, NULL::text AS n, '\\x00ff'::bytea AS o,
+           0.0000001::numeric AS num, '0044-03-15 BC'::date AS ides, '20000-01-01'::date AS far,
+           '24:00'::time AS midnight, '2024-02-29 12:00:00.5'::timestamp AS ts,
+           '0044-03-15 01:02:03+00 BC'::timestamptz AS tz, '-infinity'::timestamptz AS never,
+           '1 year 2 mons -3 days -00:00:00.5'::interval AS span,
+           '123e4567-e89b-42d3-a456-426614174000'::uuid AS u, '{"a": [1, "x"]}'::jsonb AS j,
+           ARRAY['a "b" \\c', NULL, '', 'NULL']::text[] AS ta, ARRAY[1, NULL]::int4[] AS ia,
+           ARRAY['2024-02-29'::date] AS da
+"""
+
+
+def test_csv_is_read_back_by_postgres(
+    live_sidecar: Any, fresh_database: str, postgres_servers: Servers
+) -> None:
+    done = usher("query", *AS_ALICE, "--address", live_sidecar.grpc_address, "--output", "csv", EVERY_KIND)
+    assert done.stderr == ""
+    script = f"""
+        SET timezone = 'UTC';
+        CREATE TABLE here AS {EVERY_KIND};
+        CREATE TABLE back (LIKE here);
+    """
+    postgres_servers.execute(fresh_database, script)
+
+    async def differences() -> Any:
+        connection = await installer.connect(fresh_database)
+        try:
+            await connection.copy_to_table(
+                "back", source=_Text(done.stdout), format="csv", header=True, timeout=30
+            )
+            return await connection.fetch(
+                "SELECT here::text AS sent, back::text AS came FROM here, back WHERE here::text <> back::text"
+            )
+        finally:
+            await connection.close()
+
+    assert [dict(row) for row in postgres_servers.run(differences())] == []
+
+
+class _Text:
+    """A text as an asynchronous source of bytes."""
+
+    def __init__(self, text: str) -> None:
+        self._left = [text.encode()]
+
+    def __aiter__(self) -> _Text:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
+def test_a_statement_that_runs_too_long_is_the_servers_word(live_sidecar: Any) -> None:
+    options = ("--address", live_sidecar.grpc_address, "--statement-timeout", "100ms")
+    done = usher("query", *AS_ALICE, *options, "select pg_sleep(20)")
+    assert done.returncode == 1
+    assert "DEADLINE_EXCEEDED STATEMENT_TIMEOUT" in done.stderr
+
+
+def test_a_call_that_the_end_of_the_grace_cuts_is_told_from_a_missing_sidecar(
+    demo: dict[str, str], postgres_servers: Servers
+) -> None:
+    process = Process(["serve"], demo | {"drain_grace": "100ms"})
+    under_way = (
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(19)%' AND pid <> pg_backend_pid()"
+    )
+    with stopping(process):
+        process.wait_for("ready")
+        waiting = subprocess.Popen(
+            [USHER, "query", *AS_ALICE, "--address", process.grpc_address, "select pg_sleep(19)"],
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not postgres_servers.value(under_way):
+            assert waiting.poll() is None
+        process.stop()
+        _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 1
+    assert said.startswith(f"usher: the connection to {process.grpc_address} ended before the answer came")
+
+
+def test_status_of_a_live_sidecar(live_sidecar: Any) -> None:
+    options = ("--address", live_sidecar.grpc_address, "--admin-address", live_sidecar.admin_grpc_address)
+    done = usher("status", *options, "--json")
+    answer = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(answer["services"].values()) == {answer["status"]} == {"SERVING"}
+    assert answer["keys"]["ACTIVE"] == 1

@@ -1,0 +1,61 @@
+"""Every language's client does what clients/CONTRACT.md says, and all do the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.runners import LANGUAGES, Language, Runner, build
+from tests.clients.scenarios import differs, run, scenarios
+from tests.clients.stages import Stage
+from tests.clients.test_smoke import toolchain
+from tests.servers import Servers
+
+
+@pytest.fixture(scope="module")
+def stage(postgres_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with postgres_servers.database() as dsn:
+        stage = Stage(postgres_servers, postgres_servers.install_demo(dsn), tmp_path_factory.mktemp("stage"))
+        yield stage
+        stage.close()
+
+
+@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.name)
+def test_client(language: Language, stage: Stage, tmp_path: Path) -> None:
+    for program in language.needs:
+        toolchain(program)
+    build(language, tmp_path)
+    runner = Runner(language, tmp_path)
+    try:
+        troubles = {scenario["name"]: run(scenario, runner, stage)[1] for scenario in scenarios()}
+    finally:
+        runner.close()
+    assert {name: trouble for name, trouble in troubles.items() if trouble} == {}
+
+
+def test_there_are_enough_and_each_has_its_own_name() -> None:
+    names = [scenario["name"] for scenario in scenarios()]
+    assert len(set(names)) == len(names) >= 60
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answer"),
+    [
+        ({"a": 1}, {}),
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"a": True}),
+        ([1], [1, 2]),
+        ({"json": "[1]"}, {"json": "[2]"}),
+        ("*DEADLINE", "STATEMENT_TIMEOUT"),
+        (None, {"int": "1"}),
+    ],
+)
+def test_a_difference_is_seen(wanted: Any, answer: Any) -> None:
+    assert differs(wanted, answer)
+
+
+def test_more_than_is_wanted_is_no_difference() -> None:
+    assert differs({"rows": [[{"json": '{"a":1}'}]]}, {"rows": [[{"json": '{"a": 1}'}]], "more": 1}) == ""
