@@ -14,7 +14,6 @@ from sidecar.core.diagnosis import CLOCK_WARNING_SECONDS, Diagnosis, failed, ok,
 from sidecar.core.errors import SettingsError, UsherError
 from sidecar.core.key_store import Snapshot
 from sidecar.core.rotation_settings import RotationSettings
-from sidecar.postgres.errors import DRIVER_ERRORS
 
 STORE: Final = "key_store"
 
@@ -31,8 +30,6 @@ async def look(config: Config, clock: Clock) -> list[Diagnosis]:
             await store.close()
     except (UsherError, SettingsError) as error:
         return [trouble(STORE, error.message if isinstance(error, UsherError) else str(error))]
-    except DRIVER_ERRORS:
-        return [failed(STORE, "its tables are not those of this Usher", "run `usher keys install`")]
     ahead = clock.now() - snapshot.now
     found = [*_keys(snapshot, config.rotation_settings), *_replicas(snapshot, config.rotation_settings)]
     if store.resealable:

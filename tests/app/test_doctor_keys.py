@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -90,13 +91,28 @@ def test_a_rotation_that_failed_for_long(store: dict[str, str]) -> None:
     begin(store, ago=2 * 86_400 + 10)
     verdict, seen = told(store)
     assert (verdict, "hard end" in seen) == ("failed", True)
-    held = store | {"verifiers": "my-edge", "rotation_period": "1h30m", "rotation_lead_time": "1h10m"}
-    assert "hard end" in told(held)[1]
+
+
+def test_a_key_that_waits_for_a_verifier(store: dict[str, str]) -> None:
+    begin(store, beat("a"))
+
+    async def served_long_ago() -> None:
+        opened = await postgres_store(load({}, store, None), SystemClock())
+        found = await opened.load()
+        keys = tuple(replace(key, served_at=found.now - 90_000) for key in found.ring.keys)
+        keys = (replace(keys[0], activated_at=found.now - 86_500), *keys[1:])
+        await opened.swap(1, replace(found.ring, keys=keys))
+        await opened.record(beat("a", version=2))
+        await opened.close()
+
+    asyncio.run(served_long_ago())
+    verdict, seen = told(store | {"verifiers": "my-edge"})
+    assert (verdict, "waits for my-edge" in seen) == ("warning", True)
+    assert told(store)[0] == "ok"
 
 
 def test_what_is_not_there(store: dict[str, str], postgres_servers: Servers, fresh_database: str) -> None:
-    verdict, seen = told(store | {"key_store_url": store["key_store_url"].replace(":", ":x", 2)[0:-1] + "x"})
-    assert verdict == "failed"
+    assert told(store | {"key_store_url": f"{store['key_store_url']}_not"})[0] == "failed"
     postgres_servers.execute(fresh_database, "ALTER TABLE usher_keys.key RENAME COLUMN idle_at TO other")
-    assert told(store) == ("failed", "its tables are not those of this Usher")
+    assert told(store) == ("failed", "the key store's tables are not those of this Usher")
     postgres_servers.execute(fresh_database, "ALTER TABLE usher_keys.key RENAME COLUMN other TO idle_at")
