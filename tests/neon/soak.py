@@ -113,9 +113,7 @@ class Fleet:
         """A token, of the replicas in turn; one that gives no answer is passed over."""
         request = pb.IssueTokenRequest(subject="alice", claims=struct({"role": "authenticated"}))
         request.ttl.CopyFrom(Duration(seconds=TTL_SECONDS))
-        self._turn += 1
-        for offset in range(len(self)):
-            number = (self._turn + offset) % len(self)
+        for number in self._in_turn():
             began = time.monotonic()
             try:
                 answer = await self._stubs[number].IssueToken(request, timeout=DEADLINE_SECONDS)
@@ -128,12 +126,15 @@ class Fleet:
         self._tally.unserved += 1
         return None
 
+    def _in_turn(self) -> list[int]:
+        """All replicas, beginning with another one each time. At once: others take turns meanwhile."""
+        self._turn += 1
+        return [(self._turn + offset) % len(self) for offset in range(len(self))]
+
     @contextlib.asynccontextmanager
     async def fetch(self, url: str) -> AsyncIterator[Answer]:
         """The balancer: a replica that refuses the connection is passed over, as all of them do."""
-        self._turn += 1
-        for offset in range(len(self)):
-            number = (self._turn + offset) % len(self)
+        for number in self._in_turn():
             async with contextlib.AsyncExitStack() as stack:
                 try:
                     answer = await stack.enter_async_context(
