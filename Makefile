@@ -42,7 +42,7 @@ attacks: $(STAMP) ## Run the attacks alone, on every PostgreSQL that is here; en
 	@$(BIN)/python -m pytest tests/attacks -q $(ARGS)
 
 neon-scenarios: $(STAMP) ## Run rotations, restarts and failures against the double of Neon's verifier; ends with a table
-	@$(BIN)/python -m pytest tests/neon/test_scenarios.py -q $(ARGS)
+	@$(BIN)/python -m pytest tests/neon/test_scenarios.py tests/neon/test_sharing_scenarios.py -q $(ARGS)
 
 clients: $(STAMP) ## Compare the clients of all languages that are here: scenarios, time, size (ARGS=--quick: no time)
 	@$(BIN)/python -m tests.clients.scenarios $(ARGS)

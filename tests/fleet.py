@@ -124,7 +124,9 @@ class Member:
     async def start(self) -> Member:
         """Joins, as a process does before it opens its ports."""
         ring = await join(self.follower, self.settings, self.seen)
-        self.signer = Signer(ring, self.settings, ISSUER, self.clock, self.seen, self.clock.trouble)
+        self.signer = Signer(
+            ring, self.settings, ISSUER, self.clock, self.seen, time_trouble=self.clock.trouble
+        )
         self.rotator = Rotator(self.signer, self.settings, self.clock, self.seen, self.follower)
         return self
 

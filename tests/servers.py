@@ -15,13 +15,15 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from sidecar.core.sealing import new_key
 from sidecar.embedded.binaries import DEFAULT_VERSION, INSTALLS, Binaries, find
 from sidecar.embedded.server import EmbeddedPostgres
-from sidecar.postgres import installer
+from sidecar.postgres import installer, key_installer
 
 T = TypeVar("T")
 
 LOGINS = "usher_test"
+KEY_LOGIN = "usher_test_key_store"
 COUNT = 24
 """More than the sidecars that run at once have connections."""
 PASSWORD = "of-all-test-logins"
@@ -82,6 +84,10 @@ class Servers:
         """Installs the SQL side and the demo; returns the settings of a sidecar on it."""
         return self.run(_install_demo(dsn))
 
+    def install_key_store(self, dsn: str) -> dict[str, str]:
+        """Installs a key store; returns the settings of a sidecar that uses it."""
+        return self.run(_install_key_store(dsn))
+
     def execute(self, dsn: str, script: str) -> None:
         """Runs a script."""
         self.run(_execute(dsn, script))
@@ -128,6 +134,20 @@ async def _execute(dsn: str, script: str) -> None:
         await connection.execute(script)
     finally:
         await connection.close()
+
+
+async def _install_key_store(dsn: str) -> dict[str, str]:
+    connection = await installer.connect(dsn)
+    try:
+        await key_installer.install(connection)
+        password = await key_installer.make_login(connection, KEY_LOGIN, key_installer.SIDECAR)
+    finally:
+        await connection.close()
+    return {
+        "key_store": "postgres",
+        "key_store_url": re.sub(r"//[^@]*@", f"//{KEY_LOGIN}:{password}@", dsn),
+        "key_encryption_key": new_key(),
+    }
 
 
 async def _install_demo(dsn: str) -> dict[str, str]:

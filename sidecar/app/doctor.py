@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from sidecar.app import doctor_database, doctor_settings
+from sidecar.app import doctor_database, doctor_keys, doctor_settings
 from sidecar.app.backends import PROBE_SUBJECT
 from sidecar.app.doctor_database import AuditAsked
 from sidecar.config import Config
@@ -33,6 +33,7 @@ CURRENT: Final = "jwks_current"
 CHECKS: Final = (
     *doctor_settings.CHECKS,
     SIDECAR,
+    doctor_keys.STORE,
     *doctor_database.CHECKS,
     *jwks_check.CHECKS,
     CURRENT,
@@ -93,6 +94,7 @@ async def diagnose(asked: Asked, sidecar: Sidecar, clock: Clock) -> list[Diagnos
     groups: tuple[tuple[Sequence[str], Callable[[], Awaitable[list[Diagnosis]]]], ...] = (
         (doctor_settings.CHECKS, functools.partial(doctor_settings.look, config, asked.wrong, clock)),
         ((SIDECAR,), functools.partial(_sidecar, config, sidecar, clock, seen)),
+        ((doctor_keys.STORE,), functools.partial(doctor_keys.look, config, clock)),
         (jwks_check.CHECKS, functools.partial(_jwks, asked, clock, seen)),
         ((CURRENT,), functools.partial(_current, config, clock, seen)),
         (

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from sidecar.config import Config
-from sidecar.config.key_settings import MEMORY, command_of
+from sidecar.config.key_settings import MEMORY, command_of, missing_key_settings
 from sidecar.core.clock import Clock
 from sidecar.core.errors import SettingsError
 from sidecar.core.key_store import KeyStore
@@ -34,6 +34,8 @@ async def postgres_store(config: Config, clock: Clock) -> PostgresKeyStore:
 
 async def sealer(config: Config, timeout: float = COMMAND_SECONDS) -> Sealer:
     """What seals and opens private keys. Raises SettingsError, which repeats nothing of what was read."""
+    if missing := missing_key_settings(config):
+        raise SettingsError(missing)
     text = config.key_encryption_key or await _output_of(command_of(config), timeout)
     try:
         return Sealer.parse(text)

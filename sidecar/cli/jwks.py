@@ -1,8 +1,9 @@
-"""`usher jwks`: the key set as a file, for static hosting."""
+"""`usher jwks`: the key set as a file for static hosting, or served from the key store for a public edge."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -12,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.cli import remote
+from sidecar.cli.options import add_settings, loaded
 from sidecar.cli.remote import Failed
+from sidecar.cli.serve import stop_on_signals
 from sidecar.config import Config
+from sidecar.core.clock import SystemClock
 from sidecar.core.errors import SettingsError
 from sidecar.core.key_set_check import PRIVATE_MEMBERS
 from sidecar.core.publication import MAX_JWKS_BYTES
+from sidecar.telemetry.logs import configure
+
+# sidecar.app is imported by the function that serves: it takes longer than all of a client verb's work.
 
 
 def add_to(verbs: Any) -> None:
     """Adds the verb."""
-    parser = verbs.add_parser("jwks", help="write the published key set to a file")
+    parser = verbs.add_parser("jwks", help="write the published key set to a file, or serve it alone")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     export = actions.add_parser("export", help="write the key set of a running sidecar, for static hosting")
@@ -33,6 +40,23 @@ def add_to(verbs: Any) -> None:
         "--out", type=Path, metavar="FILE", help="the file, replaced whole; without it the set is printed"
     )
     export.set_defaults(run=_export)
+
+    serving = actions.add_parser("serve", help="serve the key set of the shared key store, and nothing else")
+    add_settings(serving)
+    serving.set_defaults(run=_serve)
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    config = loaded(chosen)
+    configure(config.log_format, config.log_level)
+    return asyncio.run(_until_signal(config))
+
+
+async def _until_signal(config: Config) -> int:
+    from sidecar.app import edge
+
+    await edge.serve(config, SystemClock(), stop_on_signals(), lambda addresses: None)
+    return 0
 
 
 def _export(chosen: argparse.Namespace) -> int:

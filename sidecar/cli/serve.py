@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.cli.options import add_settings, loaded
 from sidecar.config import Config
+from sidecar.config.key_settings import missing_key_settings
 from sidecar.core.clock import SystemClock
 from sidecar.core.errors import SettingsError
 from sidecar.telemetry.logs import configure
@@ -56,7 +57,7 @@ def missing_settings(config: Config) -> str:
             "claim_key: give what `usher db install --logins` printed, as USHER_CLAIM_KEY or in a file; only "
             "database_backend=pg_session_jwt needs none"
         )
-    return ""
+    return missing_key_settings(config)
 
 
 def _dev(chosen: argparse.Namespace) -> int:
@@ -84,7 +85,7 @@ async def _dev_until_signal(config: Config) -> int:
     from sidecar.app import demo
     from sidecar.app.serving import serve
 
-    stop, reload = _stop_on_signals(), _reload_on_hangup()
+    stop, reload = stop_on_signals(), _reload_on_hangup()
     async with demo.database(config, _progress) as made:
         if stop.is_set():
             return 0
@@ -98,11 +99,11 @@ async def _dev_until_signal(config: Config) -> int:
 async def _until_signal(config: Config, started: Callable[[Addresses], None]) -> int:
     from sidecar.app.serving import serve
 
-    await serve(config, SystemClock(), _stop_on_signals(), started, _reload_on_hangup())
+    await serve(config, SystemClock(), stop_on_signals(), started, _reload_on_hangup())
     return 0
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
     """An event that the first SIGINT or SIGTERM sets; the second ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

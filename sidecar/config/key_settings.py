@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 MEMORY: Final = "memory"
 POSTGRES: Final = "postgres"
 
+_ONE_OF_THEM: Final = (
+    "key_encryption_key, key_encryption_key_file and key_encryption_key_command: give one of them"
+)
 _SOURCES: Final = ("key_encryption_key_file", "key_encryption_key_command")
 
 
@@ -34,14 +37,18 @@ def check_key_settings(config: Config) -> None:
             "the login that `usher keys install --login` made"
         )
     # A file has been read into key_encryption_key by now.
-    if bool(config.key_encryption_key) == bool(config.key_encryption_key_command):
-        raise SettingsError(
-            "key_encryption_key, key_encryption_key_file and key_encryption_key_command: give one of them"
-        )
+    if config.key_encryption_key and config.key_encryption_key_command:
+        raise SettingsError(_ONE_OF_THEM)
     if config.key_encryption_key:
         Sealer.parse(config.key_encryption_key)
-    elif not command_of(config):
+    elif config.key_encryption_key_command and not command_of(config):
         raise SettingsError("key_encryption_key_command: name a program")
+
+
+def missing_key_settings(config: Config) -> str:
+    """What opens no private key; "" when nothing is missing. `usher jwks serve` needs none."""
+    given = config.key_encryption_key or config.key_encryption_key_command
+    return _ONE_OF_THEM if config.key_store == POSTGRES and not given else ""
 
 
 def command_of(config: Config) -> list[str]:

@@ -33,6 +33,9 @@ from sidecar.core.signer import Signer
 
 LONGEST_SLEEP_SECONDS: Final = 5.0
 """Between two looks at the ring. Short, because the clock may be set while we sleep."""
+_LEAST_SLEEP_SECONDS: Final = 0.05
+_RETRY_SECONDS: Final = 1.0
+"""After a failure: a step stays due while the store is away, and every look is a new connection then."""
 _MOST_ATTEMPTS: Final = 8
 """At a change of the ring; one is lost only when another replica has changed it."""
 _PATIENCE_SECONDS: Final = 3.0
@@ -110,16 +113,17 @@ class Rotator:
     async def run(self) -> None:
         """Does what is due, when it is due, until cancelled. A step that fails is tried again."""
         while True:
+            least = _LEAST_SLEEP_SECONDS
             try:
                 await self.do_what_is_due()
             except Exception as error:
+                least = _RETRY_SECONDS
                 # The follower has said that the store is away; nothing of ours failed.
                 if not (isinstance(error, UsherError) and error.reason is Reason.KEY_STORE_UNAVAILABLE):
                     self._observer(RotationFailed(error=error))
             _, due = keyring.next_step(self._signer.ring, self._settings)
             longest = min(LONGEST_SLEEP_SECONDS, self.follower.beat_seconds)
-            # Never 0: a step that fails for long must not spin.
-            await self.follower.store.changed(min(longest, max(0.05, due - self._clock.now())))
+            await self.follower.store.changed(min(longest, max(least, due - self._clock.now())))
 
     async def do_what_is_due(self) -> None:
         """One look at the store and the ring.

@@ -208,6 +208,8 @@ class PostgresKeyStore:
                     self._connection = None
                 if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
                     raise _not_installed() from None
+                if isinstance(error, asyncpg.UndefinedColumnError):
+                    raise _another_version() from None
                 if isinstance(error, asyncpg.InsufficientPrivilegeError):
                     raise UsherError(
                         Reason.KEY_STORE_UNAVAILABLE,
@@ -247,4 +249,11 @@ class PostgresKeyStore:
 def _not_installed() -> UsherError:
     return UsherError(
         Reason.KEY_STORE_UNAVAILABLE, "the database has no key store; run `usher keys install` on it"
+    )
+
+
+def _another_version() -> UsherError:
+    return UsherError(
+        Reason.KEY_STORE_UNAVAILABLE,
+        "the key store's tables are not those of this Usher; run `usher keys install`, or use a newer one",
     )

@@ -4,32 +4,46 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sidecar.core.clock import Clock
 from sidecar.core.deny_list import By
-from sidecar.core.keyring import KeyState, RingKey, states, step_time
+from sidecar.core.keyring import KeyRing, KeyState, PublishedKeys, RingKey, states, step_time
 from sidecar.core.publication import MAX_JWKS_BYTES
 from sidecar.core.revocations import Revocations
 from sidecar.core.rotation_settings import RotationSettings
-from sidecar.core.signer import Signer
 
 PoolCounts = Callable[[], tuple[int, int, int]]
 """Connections open, connections in use, and callers waiting for one."""
 
 
+class Keys(Protocol):
+    """Who has a key ring, and publishes it."""
+
+    @property
+    def ring(self) -> KeyRing:
+        """The ring now."""
+        ...
+
+    @property
+    def published(self) -> PublishedKeys:
+        """The JWKS now."""
+        ...
+
+
 class KeyGauges(Collector):
-    """The key ring of a signer. Empty until there is one."""
+    """The key ring in force here. Empty until there is one."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._watched: tuple[Signer, RotationSettings] | None = None
+        self._watched: tuple[Keys, RotationSettings] | None = None
 
-    def watch(self, signer: Signer, settings: RotationSettings) -> None:
-        """Reads this signer's ring from now on."""
-        self._watched = signer, settings
+    def watch(self, keys: Keys, settings: RotationSettings) -> None:
+        """Reads this ring from now on."""
+        self._watched = keys, settings
 
     def collect(self) -> Iterable[Metric]:
         """One reading."""
@@ -46,8 +60,8 @@ class KeyGauges(Collector):
         size = GaugeMetricFamily("usher_jwks_bytes", "Size of the published JWKS.")
         limit = GaugeMetricFamily("usher_jwks_limit_bytes", "Size of the largest JWKS that verifiers read.")
         if self._watched is not None:
-            signer, settings = self._watched
-            ring, now = signer.ring, self._clock.now()
+            holder, settings = self._watched
+            ring, now = holder.ring, self._clock.now()
             for state, count in states(ring.keys).items():
                 keys.add_metric([state.value], count)
                 entered = [_entered(key) for key in ring.keys if key.state is state]
@@ -55,7 +69,7 @@ class KeyGauges(Collector):
                     age.add_metric([state.value], now - min(entered))
             if ring.active is not None:
                 rotation.add_metric([], step_time(ring.active, ring, settings) - now)
-            size.add_metric([], len(signer.published.body))
+            size.add_metric([], len(holder.published.body))
             limit.add_metric([], MAX_JWKS_BYTES)
         return keys, age, rotation, size, limit
 

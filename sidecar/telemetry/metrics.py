@@ -31,9 +31,9 @@ from sidecar.core.following import Follower
 from sidecar.core.keyring import Step
 from sidecar.core.revocations import Revocations
 from sidecar.core.rotation_settings import RotationSettings
-from sidecar.core.signer import Signer
 from sidecar.telemetry.gauges import (
     KeyGauges,
+    Keys,
     ListenerGauges,
     PoolCounts,
     PoolGauges,
@@ -136,9 +136,9 @@ class Metrics:
         if reader is not None:
             reader(event)
 
-    def watch_keys(self, signer: Signer, settings: RotationSettings) -> None:
+    def watch_keys(self, keys: Keys, settings: RotationSettings) -> None:
         """Reads this signer's key ring at every scrape."""
-        self._keys.watch(signer, settings)
+        self._keys.watch(keys, settings)
 
     def watch_key_store(self, follower: Follower, settings: RotationSettings) -> None:
         """Reads what this follower knows of its store at every scrape."""

@@ -72,7 +72,7 @@ async def test_with_nothing_there_every_check_is_told_and_none_is_good_for_lack_
     found = await look(There(None))
     assert set(doctor.CHECKS) - set(found) == {"neon_token"}  # which is for neon-http
     good = {check for check, one in found.items() if one.verdict.value == "ok"}
-    assert good == {"settings", "files", "safety", "lead_time"}
+    assert good == {"settings", "files", "safety", "lead_time", "key_store"}
     assert found["database"].verdict.value == "failed"
 
 

@@ -10,9 +10,13 @@ import pytest
 from sidecar.core import rotation
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import KeyStepped, RotationFailed
+from sidecar.core.following import Follower
+from sidecar.core.key_store import Snapshot
 from sidecar.core.keyring import KeyState, RotationSettings
 from sidecar.core.keys import Algorithm, SigningKey
-from sidecar.core.rotation import Rotator, first_ring
+from sidecar.core.memory_keys import MemoryKeyStore
+from sidecar.core.ring_clock import RingClock
+from sidecar.core.rotation import Rotator, first_ring, join
 from sidecar.core.signer import Signer
 from tests.fakes import FakeClock, Recorder
 
@@ -112,6 +116,42 @@ async def test_a_key_that_cannot_be_made_is_reported_and_tried_again(
     broken = False
     await house.pass_time(20)
     assert house.signer.ring.prepared is not None
+
+
+class LostStore(MemoryKeyStore):
+    """A store that can be away, and counts who looks."""
+
+    away = False
+    looks = 0
+
+    async def load(self) -> Snapshot:
+        self.looks += 1
+        if self.away:
+            raise UsherError(Reason.KEY_STORE_UNAVAILABLE, "it is away")
+        return await super().load()
+
+
+async def test_a_step_that_is_due_while_the_store_is_away_does_not_spin() -> None:
+    """Each look is a new connection then, of each replica, to a database that comes back."""
+    clock, seen = FakeClock(), Recorder()
+    store = LostStore(clock, shared=True)
+    follower = Follower(store, SETTINGS, RingClock(clock), seen)
+    ring = await join(follower, SETTINGS, seen)
+    signer = Signer(ring, SETTINGS, "issuer", follower.clock, seen)
+    running = asyncio.create_task(Rotator(signer, SETTINGS, clock, seen, follower).run())
+    try:
+        await clock.advance(SETTINGS.period - 1)
+        store.away = True
+        before = store.looks
+        await clock.advance(101)
+        assert 90 <= store.looks - before <= 110
+        store.away = False
+        seen.events.clear()
+        await clock.advance(2)
+        assert "activate" in [event.step for event in seen.of(KeyStepped)]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_rotation_that_is_done_is_answered_even_if_the_next_key_cannot_be_made(

@@ -34,6 +34,15 @@ class Replica(Protocol):
         """The set that it serves."""
         ...
 
+    @property
+    def ready(self) -> bool:
+        """Whether it says that it may be asked."""
+        ...
+
+    async def stop(self) -> None:
+        """Ends it as SIGTERM does."""
+        ...
+
     async def kill(self) -> None:
         """Ends it at once: nothing is finished, nothing said, its memory lost."""
         ...
@@ -43,8 +52,15 @@ Factory = Callable[[Clock], Awaitable[Replica]]
 """Starts a replica whose machine has this clock."""
 
 
+def request(ttl: int) -> TokenRequest:
+    """What every replica of Usher is asked for."""
+    return TokenRequest(subject="alice", claims={"role": "authenticated"}, ttl=float(ttl))
+
+
 class MemoryReplica:
     """Usher with keys in memory: signer, rotator and issuer as they are."""
+
+    ready = True
 
     def __init__(self, signer: Signer, settings: RotationSettings, clock: Clock, observer: Observer) -> None:
         self._signer = signer
@@ -52,11 +68,13 @@ class MemoryReplica:
         self._rotating = asyncio.create_task(Rotator(signer, settings, clock, observer).run())
 
     def issue(self, ttl: int) -> str:
-        request = TokenRequest(subject="alice", claims={"role": "authenticated"}, ttl=float(ttl))
-        return self._issuer.issue(request).compact
+        return self._issuer.issue(request(ttl)).compact
 
     def jwks(self) -> bytes:
         return self._signer.published.body
+
+    async def stop(self) -> None:
+        await self.kill()
 
     async def kill(self) -> None:
         self._rotating.cancel()
@@ -76,6 +94,8 @@ def memory(settings: RotationSettings, observer: Observer) -> Factory:
 class NaiveReplica:
     """Keys in memory; each period a new one signs at once. It does keep the old ones published for long."""
 
+    ready = True
+
     def __init__(self, settings: RotationSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
@@ -89,6 +109,9 @@ class NaiveReplica:
 
     def jwks(self) -> bytes:
         return json.dumps({"keys": [dict(key.public.jwk) for key, _ in self._current()]}).encode()
+
+    async def stop(self) -> None:
+        await self.kill()
 
     async def kill(self) -> None:
         self._keys.clear()
@@ -127,14 +150,14 @@ class Skewed:
     """A machine whose wall clock is `ahead` of the true time, in seconds."""
 
     def __init__(self, clock: Clock, ahead: float) -> None:
-        self._clock = clock
+        self.true = clock
         self._ahead = ahead
 
     def now(self) -> float:
-        return self._clock.now() + self._ahead
+        return self.true.now() + self._ahead
 
     def monotonic(self) -> float:
-        return self._clock.monotonic()
+        return self.true.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
+        await self.true.sleep(seconds)

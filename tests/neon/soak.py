@@ -3,7 +3,7 @@
 python -m tests.neon.soak --minutes 20
 
 Keys rotate once a minute, far faster than any verifier could follow. So the ages of the doubles' caches are
-scaled down with the lead time: one of 60 s stands for the shortest of 330 s to the verifier as published, and
+scaled down with the lead time: one of 40 s stands for the shortest of 330 s to the verifier as published, and
 for the default of 3900 s to the one that keeps a set for an hour. Time limits, retries and leeway stay as
 they are.
 """
@@ -38,11 +38,15 @@ from tests.servers import Servers
 from tests.system.clients import struct
 
 PERIOD_SECONDS = 60
-LEAD_SECONDS = 60
+LEAD_SECONDS = 40
+"""A killed replica is waited for during a third of it: with the lead time that is less than a period, so that
+keys change each minute all the same."""
 TTL_SECONDS = 60
 DEADLINE_SECONDS = 5.0
 DOWN_SECONDS = 3.0
 """From the kill to the start of the next process."""
+CONNECTING_SECONDS = 2.0
+"""For a client to notice that a replica is up again."""
 LATE_SECONDS = 3.0
 """How long before its end a token is shown once more."""
 JWKS_PATH = "/.well-known/jwks.json"
@@ -71,7 +75,7 @@ class Fleet:
         self._tally = tally
         self._processes: list[Process | None] = [None] * len(addresses)
         self._turn = 0
-        self.killed_at = [float("-inf")] * len(addresses)
+        self.up_at = [float("-inf")] * len(addresses)
         options = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
         self._channels = [grpc.aio.insecure_channel(to["grpc_address"], options=options) for to in addresses]
         self._stubs = [
@@ -89,12 +93,12 @@ class Fleet:
             return Process(["serve"], {**self._settings, **self._addresses[number]}).wait_for("started")
 
         self._processes[number] = await asyncio.to_thread(start)
+        self.up_at[number] = time.monotonic()
 
     async def kill(self, number: int) -> None:
         """kill -9."""
         process, self._processes[number] = self._processes[number], None
         assert process is not None
-        self.killed_at[number] = time.monotonic()
         self._tally.kills += 1
         await asyncio.to_thread(process.kill)
 
@@ -109,14 +113,12 @@ class Fleet:
         """A token, of the replicas in turn; one that gives no answer is passed over."""
         request = pb.IssueTokenRequest(subject="alice", claims=struct({"role": "authenticated"}))
         request.ttl.CopyFrom(Duration(seconds=TTL_SECONDS))
-        self._turn += 1
-        for offset in range(len(self)):
-            number = (self._turn + offset) % len(self)
+        for number in self._in_turn():
             began = time.monotonic()
             try:
                 answer = await self._stubs[number].IssueToken(request, timeout=DEADLINE_SECONDS)
             except grpc.aio.AioRpcError as error:
-                self._tally.lost[f"{error.code().name}, {self._state(number)}"] += 1
+                self._tally.lost[f"{error.code().name}, {self._state(number, error)}"] += 1
                 continue
             self._tally.issued += 1
             self._tally.slowest = max(self._tally.slowest, time.monotonic() - began)
@@ -124,12 +126,15 @@ class Fleet:
         self._tally.unserved += 1
         return None
 
+    def _in_turn(self) -> list[int]:
+        """All replicas, beginning with another one each time. At once: others take turns meanwhile."""
+        self._turn += 1
+        return [(self._turn + offset) % len(self) for offset in range(len(self))]
+
     @contextlib.asynccontextmanager
     async def fetch(self, url: str) -> AsyncIterator[Answer]:
         """The balancer: a replica that refuses the connection is passed over, as all of them do."""
-        self._turn += 1
-        for offset in range(len(self)):
-            number = (self._turn + offset) % len(self)
+        for number in self._in_turn():
             async with contextlib.AsyncExitStack() as stack:
                 try:
                     answer = await stack.enter_async_context(
@@ -141,11 +146,14 @@ class Fleet:
                 return
         raise ConnectionRefusedError
 
-    def _state(self, number: int) -> str:
-        since = time.monotonic() - self.killed_at[number]
-        return (
-            "replica killed and not up yet" if self._processes[number] is None or since < 10 else "replica up"
-        )
+    def _state(self, number: int, error: grpc.aio.AioRpcError) -> str:
+        """What the replica was doing; of one that is up, what it said as well."""
+        if self._processes[number] is None:
+            return "replica killed and not up yet"
+        if time.monotonic() - self.up_at[number] < CONNECTING_SECONDS:
+            return "replica just up, and the client about to connect again"
+        said = str(error.details()).replace(self._addresses[number]["grpc_address"], "ADDRESS")
+        return f"replica up: {said}"
 
 
 class Load:
@@ -266,11 +274,6 @@ async def soak(fleet: Fleet, tally: Tally, minutes: float, rate: float, seed: in
     return load
 
 
-def key_store(servers: Servers, dsn: str) -> dict[str, str]:
-    """The settings of a key store in the same database."""
-    raise NotImplementedError
-
-
 def free_addresses(count: int) -> list[dict[str, str]]:
     """Addresses for so many processes that nobody listens at."""
     with contextlib.ExitStack() as stack:
@@ -304,7 +307,7 @@ def main() -> int:
                 "unsafe_rotation_timing": "true",
             }
             if options.key_store == "postgres":
-                settings |= key_store(servers, dsn)
+                settings |= servers.install_key_store(dsn)
             tally = Tally()
             load = asyncio.run(run(settings, tally, options))
     finally:

@@ -87,6 +87,7 @@ class World:
         self._kept: dict[str, list[Issued]] = {}
         """Of every key its first and its latest token."""
         self._asking: set[asyncio.Task[None]] = set()
+        self._dying: set[asyncio.Task[None]] = set()
         self._plan: list[tuple[float, int, Action]] = []
         self._count = itertools.count()
         self.restarts = self.not_issued = 0
@@ -115,6 +116,7 @@ class World:
         for replica in self.replicas:
             if replica is not None:
                 await replica.kill()
+        await asyncio.gather(*self._dying)
         for task in self._asking:
             task.cancel()
         await asyncio.gather(*self._asking, return_exceptions=True)
@@ -166,11 +168,8 @@ class World:
 
     def issue(self) -> Issued | None:
         """A token of any replica that is up."""
-        up = [number for number, replica in enumerate(self.replicas) if replica is not None]
-        self._chance.shuffle(up)
-        for number in up:
-            replica = self.replicas[number]
-            assert replica is not None
+        for replica in self._asked():
+            number = self.replicas.index(replica)
             with suppress(UsherError):
                 return self._remember(replica.issue(self._ttl), self._clocks[number])
         self.not_issued += 1
@@ -182,15 +181,27 @@ class World:
         if replica is not None:
             await replica.kill()
 
-    def restart(self, number: int, down: float) -> Action:
-        """Kills a replica; it is up again after `down` seconds."""
+    def restart(self, number: int, down: float, *, kill: bool = True) -> Action:
+        """Kills a replica, or stops it; it is up again after `down` seconds."""
 
         async def restart() -> None:
-            await self.kill(number)
-            self.restarts += 1
-            self.at(self.clock.monotonic() + down, lambda: self._start(number))
+            replica, self.replicas[number] = self.replicas[number], None
+            if replica is not None:
+                await (replica.kill() if kill else replica.stop())
+                self._start_later(number, down)
 
         return restart
+
+    def dies(self, replica: Replica, down: float) -> None:
+        """A replica is dead from now on, in the middle of what it does; another is up after `down`."""
+        number = self.replicas.index(replica)
+        self.replicas[number] = None
+        self._dying.add(asyncio.create_task(replica.kill()))
+        self._start_later(number, down)
+
+    def _start_later(self, number: int, down: float) -> None:
+        self.restarts += 1
+        self.at(self.clock.monotonic() + down, lambda: self._start(number))
 
     async def _start(self, number: int) -> None:
         starting = asyncio.ensure_future(self._factory(self._clocks[number]))
@@ -200,10 +211,15 @@ class World:
 
     def _serve(self) -> Reply:
         """The address in front goes on to a replica that answers, as balancers do."""
+        for replica in self._asked():
+            return Reply(body=replica.jwks())
+        raise Refused
+
+    def _asked(self) -> list[Replica]:
+        """Who is up, in the order in which they are asked: those that are not ready when no other is."""
         up = [replica for replica in self.replicas if replica is not None]
-        if not up:
-            raise Refused
-        return Reply(body=self._chance.choice(up).jwks())
+        self._chance.shuffle(up)
+        return [replica for replica in up if replica.ready] or up
 
     def _remember(self, compact: str, clock: Clock) -> Issued:
         read = read_token(compact)
