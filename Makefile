@@ -17,7 +17,7 @@ run: $(STAMP) ## Start an embedded PostgreSQL with the demo data, and serve (Ctr
 	@exec $(BIN)/usher dev $(ARGS)
 
 ##@ Check
-.PHONY: setup test fast system attacks neon-scenarios lint types check proto-check
+.PHONY: setup test fast system attacks neon-scenarios bench lint types check proto-check
 setup: $(STAMP) ## Make the virtual environment from the lock
 
 $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
@@ -44,11 +44,15 @@ attacks: $(STAMP) ## Run the attacks alone, on every PostgreSQL that is here; en
 neon-scenarios: $(STAMP) ## Run rotations, restarts and failures against the double of Neon's verifier; ends with a table
 	@$(BIN)/python -m pytest tests/neon/test_scenarios.py -q $(ARGS)
 
+bench: $(STAMP) ## Measure Usher beside its peers and ceilings (ARGS=--quick: two minutes; see bench/README.md)
+	@$(BIN)/python -m bench.run $(ARGS)
+
 lint: $(STAMP) ## Check style, formatting and the order of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
 
 types: $(STAMP) ## Check types strictly
 	@$(BIN)/mypy
+	@$(BIN)/mypy -m bench.run -m bench.unguarded -m bench.peers.echo -m bench.peers.naive
 
 check: lint types proto-check test attacks ## All of the above, plus proto lint and generated-code drift
 
@@ -74,3 +78,4 @@ clean: ## Remove everything that was built or installed here (the demo database 
 	@if [ -L .usher/elsewhere ]; then rm -rf "$$(readlink .usher/elsewhere)"; fi
 	@rm -rf $(VENV) .usher proto/.cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@rm -rf clients/typescript/node_modules tests/neon/http/driver/node_modules clients/java/target clients/rust/target clients/rust/Cargo.lock
+	@rm -rf bench/peers/hono/node_modules bench/peers/hono/build

@@ -1,0 +1,139 @@
+"""Usher with some of its guards off, for the bench alone.
+
+Usage: python -m bench.unguarded GUARD[,GUARD...] serve ... No setting can do this, and none shall: what one
+costs shows when it is taken out of the code. Where the code is no longer as this file knows it, it ends with
+an error, and the bench says that the figure is missing.
+
+- caller: nobody proves who they are (the bench then sends no key, and the policy opens the same to anonymous)
+- policy: nothing is decided
+- claims: claims travel without a tag; the database of this name believes them
+- audit: no event of a call reaches the log, which at the level debug has one for each
+- metrics: no event is counted
+- scrub: a connection goes back as it is
+- oneof: no guard; rows travel as one message a cell, which the layout by columns replaced
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from usher.v1 import values_pb2
+
+from sidecar.app import backends, parts
+from sidecar.cli import main as usher
+from sidecar.core.policy import Authorizer
+from sidecar.core.policy.deciding import UNLIMITED
+from sidecar.core.values import ResultSet
+from sidecar.postgres import pool, signed_claims
+from sidecar.postgres.claim_key import ClaimKey
+from sidecar.rpc import query_service
+from sidecar.telemetry.metrics import Metrics
+
+_LOG: Final = "log"
+_ROWS: Final = "result_bytes"
+
+
+def replace(owner: Any, name: str, by: Any) -> None:
+    """Sets what must be there already."""
+    if not hasattr(owner, name):
+        raise SystemExit(f"bench/unguarded.py: {owner.__name__} has no {name} any more")
+    setattr(owner, name, by)
+
+
+def policy_off() -> None:
+    replace(Authorizer, "admit", lambda self, caller, method: None)
+    replace(Authorizer, "decide", lambda self, caller, ask: UNLIMITED)
+
+
+def claims_off() -> None:
+    async def unchecked(connection: Any) -> None:
+        """The check of the database would find that tags are not looked at."""
+
+    replace(backends, "DatabaseCheck", lambda settings, key: unchecked)
+    replace(ClaimKey, "tag", lambda self, *parts: "")
+    if hasattr(ClaimKey, "session_tag"):
+        # One round trip with the tag and without.
+        ClaimKey.session_tag = lambda self, *parts: ""
+    elif hasattr(signed_claims, "begin_as"):
+        enter = signed_claims._ENTER
+
+        async def begin_as(
+            connection: Any, key: ClaimKey, role: str, claims: str, timeout: float, begin: str
+        ) -> None:
+            """As the original, but that it need not ask what the tag is to be bound to."""
+            await connection.execute(begin)
+            await connection.fetchrow(enter, claims, "", str(max(1, round(timeout * 1000))), role)
+
+        signed_claims.begin_as = begin_as
+    else:
+        raise SystemExit("bench/unguarded.py: how claims are bound is no longer known here")
+
+
+def audit_off() -> None:
+    replace(parts, _LOG, _only_lifecycle(getattr(parts, _LOG)))
+
+
+def _only_lifecycle(log: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The bench itself reads where the sidecar listens."""
+
+    def quiet(event: Any) -> None:
+        if type(event).__name__ not in ("RpcFinished", "TokenIssued", "QueryFinished", "PolicyDecided"):
+            log(event)
+
+    return quiet
+
+
+def metrics_off() -> None:
+    replace(Metrics, "observe", lambda self, event: None)
+
+
+def scrub_off() -> None:
+    async def leave(connection: Any) -> None:
+        """It goes back as it is, but for a transaction that is still open."""
+        if connection.is_in_transaction():
+            await connection.execute("ROLLBACK")
+
+    replace(pool, "_scrub", leave)
+
+
+def oneof_rows() -> None:
+    columns_only: Callable[[ResultSet, int], bytes] = getattr(query_service, _ROWS)
+
+    def cells(result: ResultSet, limit: int) -> bytes:
+        rows = values_pb2.ArrayValue()
+        for number, name, key, (seconds, micros), amount, extra in zip(*result.data, strict=True):
+            row = rows.elements.add().array_value.elements
+            row.add(int_value=number)
+            row.add(text_value=name)
+            row.add(uuid_value=key)
+            row.add(timestamp_value=values_pb2.Timestamp(seconds=seconds, micros=micros))
+            row.add(numeric_value=amount)
+            row.add(json_value=extra)
+        encoded: bytes = rows.SerializeToString()
+        return encoded if result.data else columns_only(result, limit)
+
+    replace(query_service, _ROWS, cells)
+
+
+GUARDS: Final[dict[str, Callable[[], None]]] = {
+    "caller": lambda: None,  # by the policy file and by what is sent
+    "policy": policy_off,
+    "claims": claims_off,
+    "audit": audit_off,
+    "metrics": metrics_off,
+    "scrub": scrub_off,
+}
+OTHERS: Final[dict[str, Callable[[], None]]] = {"oneof": oneof_rows}
+
+
+def main(off: str, arguments: list[str]) -> int:
+    """Serves without them."""
+    for name in off.split(","):
+        (GUARDS | OTHERS)[name]()
+    return usher(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
