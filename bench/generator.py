@@ -37,6 +37,8 @@ class Load:
     outstanding: int
     seconds: float
     warm: float = 0.5
+    least: int = 10
+    """So many operations must end, even if it takes up to `deadline` longer."""
     rate: float = 0.0
     connections: int = 4
     deadline: float = 20.0
@@ -63,6 +65,7 @@ class Load:
                 "connections": min(self.connections, self.outstanding),
                 "warm_seconds": self.warm,
                 "seconds": self.seconds,
+                "least": self.least,
                 "deadline": self.deadline,
                 "tls": self.tls,
             }

@@ -140,7 +140,7 @@ async def stream(bench: Bench) -> None:
         await bench.meter.closed(usher, calls.calls(usher, "grpc", "query10"), 8)
         before = machine.resident(usher.pids())
         seconds = bench.plan.stream_seconds
-        load = Load(calls=sent, outstanding=1, seconds=seconds, warm=0.0, deadline=seconds)
+        load = Load(calls=sent, outstanding=1, seconds=seconds, warm=0.0, least=1, deadline=seconds)
         run, seen = await bench.meter.seen([usher], load)
         if seen["done"] and seen["bytes"] / seen["done"] > STREAM_BYTES:
             bench.extra["stream_1m_memory_mib"] = run["peak_mib"] - before

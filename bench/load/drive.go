@@ -39,16 +39,27 @@ func run(plan Plan, operation Operation) Seen {
 	started := time.Now()
 	var stop atomic.Bool
 	finished := make(chan []record)
-	var dropped atomic.Int64
+	var dropped, ended atomic.Int64
+	counted := func(number int) (int, string) {
+		bytes, code := operation(number)
+		if code == "" {
+			ended.Add(1)
+		}
+		return bytes, code
+	}
 	if plan.Rate > 0 {
-		go openLoop(plan, operation, started, &stop, finished, &dropped)
+		go openLoop(plan, counted, started, &stop, finished, &dropped)
 	} else {
-		go closedLoop(plan, operation, started, &stop, finished)
+		go closedLoop(plan, counted, started, &stop, finished)
 	}
 	time.Sleep(time.Until(started.Add(warm)))
 	fmt.Println("begin")
 	from, before := time.Since(started), cpu()
+	until := ended.Load() + plan.Least
 	time.Sleep(length)
+	for last := time.Now().Add(seconds(plan.Deadline)); ended.Load() < until && time.Now().Before(last); {
+		time.Sleep(10 * time.Millisecond)
+	}
 	to, after := time.Since(started), cpu()
 	fmt.Println("end")
 	stop.Store(true)

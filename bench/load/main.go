@@ -24,6 +24,8 @@ type Plan struct {
 	Connections int     `json:"connections"`
 	Warm        float64 `json:"warm_seconds"`
 	Seconds     float64 `json:"seconds"`
+	// Least operations to end in the measured time, which lasts up to Deadline longer for them.
+	Least int64 `json:"least"`
 	// Deadline of one call, in seconds.
 	Deadline float64 `json:"deadline"`
 	TLS      *Files  `json:"tls"`

@@ -92,7 +92,7 @@ async def query(pool: Any, request: Any) -> Any:
     """Runs one statement in a scope."""
     principal = request.scope.principal
     claims = {"sub": principal.subject, **MessageToDict(principal.claims)}
-    arguments = [getattr(value, value.WhichOneof("value")) for value in request.parameters]
+    arguments = [getattr(value, value.WhichOneof("kind")) for value in request.parameters]
     async with pool.acquire() as connection, connection.transaction(readonly=request.options.read_only):
         await connection.execute("SET LOCAL ROLE authenticated")
         await connection.execute("SELECT set_config('request.jwt.claims', $1, true)", json.dumps(claims))
