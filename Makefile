@@ -17,7 +17,7 @@ run: $(STAMP) ## Start an embedded PostgreSQL with the demo data, and serve (Ctr
 	@exec $(BIN)/usher dev $(ARGS)
 
 ##@ Check
-.PHONY: setup test fast system attacks clients neon-scenarios lint types check proto-check
+.PHONY: setup test fast system attacks clients neon-scenarios bench lint types check proto-check
 setup: $(STAMP) ## Make the virtual environment from the lock
 
 $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
@@ -47,11 +47,15 @@ neon-scenarios: $(STAMP) ## Run rotations, restarts and failures against the dou
 clients: $(STAMP) ## Compare the clients of all languages that are here: scenarios, time, size (ARGS=--quick: no time)
 	@$(BIN)/python -m tests.clients.scenarios $(ARGS)
 
+bench: $(STAMP) ## Measure Usher beside its peers and ceilings (ARGS=--quick: two minutes; see bench/README.md)
+	@$(BIN)/python -m bench.run $(ARGS)
+
 lint: $(STAMP) ## Check style, formatting and the order of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
 
 types: $(STAMP) ## Check types strictly
 	@$(BIN)/mypy
+	@$(BIN)/mypy -m bench.run -m bench.unguarded -m bench.peers.echo -m bench.peers.naive
 
 check: lint types proto-check test attacks ## All of the above, plus proto lint and generated-code drift
 
@@ -78,3 +82,4 @@ clean: ## Remove everything that was built or installed here (the demo database 
 	@rm -rf $(VENV) .usher proto/.cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@rm -rf clients/typescript/node_modules clients/typescript/dist tests/neon/http/driver/node_modules
 	@rm -rf clients/java/target clients/java/example/target clients/rust/target clients/rust/Cargo.lock
+	@rm -rf bench/peers/hono/node_modules bench/peers/hono/build
