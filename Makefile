@@ -44,7 +44,7 @@ attacks: $(STAMP) ## Run the attacks alone, on every PostgreSQL that is here; en
 neon-scenarios: $(STAMP) ## Run rotations, restarts and failures against the double of Neon's verifier; ends with a table
 	@$(BIN)/python -m pytest tests/neon/test_scenarios.py -q $(ARGS)
 
-bench: $(STAMP) ## Measure Usher beside its peers and ceilings (ARGS=--quick: two minutes; see bench/README.md)
+bench: $(STAMP) ## Measure Usher beside its peers and ceilings (ARGS=--quick: some minutes; see bench/README.md)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and the order of imports
