@@ -47,7 +47,7 @@ neon-scenarios: $(STAMP) ## Run rotations, restarts and failures against the dou
 clients: $(STAMP) ## Compare the clients of all languages that are here: scenarios, time, size (ARGS=--quick: no time)
 	@$(BIN)/python -m tests.clients.scenarios $(ARGS)
 
-bench: $(STAMP) ## Measure Usher beside its peers and ceilings (ARGS=--quick: two minutes; see bench/README.md)
+bench: $(STAMP) ## Measure Usher beside its peers and ceilings (ARGS=--quick: some minutes; see bench/README.md)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and the order of imports

@@ -74,12 +74,15 @@ class Meter:
 
     async def seen(self, targets: Sequence[Target], load: Load) -> tuple[dict[str, float], Any]:
         """The figures of one run, and all that the generator saw."""
-        servers = [pid for target in targets for pid in target.pids()]
-        database = self.world.pids()
+        servers: list[int] = []
+        database: list[int] = []
         looks: list[tuple[dict[int, machine.Cpu], dict[int, machine.Cpu]]] = []
-        machine.forget_peak(servers)
 
         def note() -> None:
+            if not looks:  # connections to the database are opened under load
+                servers.extend(pid for target in targets for pid in target.pids())
+                database.extend(self.world.pids())
+                machine.forget_peak(servers)
             looks.append((machine.look(servers), machine.look(database)))
 
         seen = await drive(self.program, load, note, note)

@@ -24,6 +24,8 @@ class Plan:
     """Of one measurement."""
     warm: float
     """Before it, under the same load."""
+    first_round: int = -1
+    """Rounds below 0 only warm up: compilers and caches settle over thousands of operations."""
     works: Sequence[str] = WORKS
     outstanding: Sequence[int] = (1, 32, 256)
     everywhere: Sequence[str] = WORKS
@@ -54,6 +56,7 @@ QUICK: Final = Plan(
 SMOKE: Final = Plan(
     name="smoke",
     rounds=1,
+    first_round=0,
     seconds=0.3,
     warm=0.05,
     works=("issue_es256", "issue_rs256", "query10", "write", "verify", "token_query", "transaction2", "jwks"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -30,7 +31,10 @@ _SECTIONS: Final[dict[str, Callable[[Bench], Awaitable[None]]]] = {
 
 
 async def measure(plan: Plan, wanted: Sequence[str], postgrest: str, say: Callable[[str], None]) -> Bench:
-    """Measures the wanted sections."""
+    """Measures the wanted sections. SIGTERM ends it as Ctrl-C does, with all that it started."""
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     with tempfile.TemporaryDirectory(prefix="usher-bench-") as name:
         folder = Path(name)
         program = await asyncio.to_thread(generator.build, folder)

@@ -34,6 +34,8 @@ class Bench:
     extra: Extra
     say: Callable[[str], None]
     postgrest: str = ""
+    keep: bool = True
+    """Whether what is measured counts, or only warms up."""
 
     async def start(self, name: str, starting: Awaitable[Target]) -> Target | None:
         """A contestant, or a note of why it is missing."""
@@ -51,6 +53,8 @@ class Bench:
             self.gathered.missing[f"{case.work} {case.target} {case.protocol}"] = str(error)
             return
         run, seen = await self.meter.closed(target, made, case.outstanding)
+        if not self.keep:
+            return
         failed = sum(seen["errors"].values())
         if failed > MOST_FAILED * (failed + seen["done"]) or not run:
             self.gathered.missing[case.name] = (
@@ -103,7 +107,8 @@ async def table(bench: Bench) -> None:
             for work in ("issue_es256", "query10", "query100", "query10000")
             if work in bench.plan.works
         }
-        for number in range(bench.plan.rounds):
+        for number in range(bench.plan.first_round, bench.plan.rounds):
+            bench.keep = number >= 0
             for work in bench.plan.works:
                 bench.say(f"table, round {number + 1}: {work}")
                 contestants = [
@@ -111,7 +116,7 @@ async def table(bench: Bench) -> None:
                     for target, protocol in everybody
                     if work != "jwks" or protocol == "http" or (target is usher and protocol == "grpc")
                 ]
-                for outstanding in bench.plan.at(work):
+                for outstanding in bench.plan.at(work) if bench.keep else (BUSY,):
                     for target, protocol in _turned(contestants, number):
                         case = Case(work=work, target=target.name, protocol=protocol, outstanding=outstanding)
                         await bench.measure(
@@ -143,7 +148,8 @@ async def guards(bench: Bench) -> None:
     async with stage(bench.meter.world, bench.folder) as on:
         targets = await asyncio.gather(*(bench.start(form.name, on.sidecar(form)) for form in forms))
         here = [target for target in targets if target is not None]
-        for number in range(bench.plan.rounds):
+        for number in range(bench.plan.first_round, bench.plan.rounds):
+            bench.keep = number >= 0
             bench.say(f"guards, round {number + 1}")
             for target in _turned(here, number):
                 works = ["query10"] if target.name != "oneof" else []
