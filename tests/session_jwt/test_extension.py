@@ -107,27 +107,31 @@ async def test_ids_must_rise(session: asyncpg.Connection, key: TestKey) -> None:
     assert (state, text) == ("23514", "Token ID must be strictly monotonically increasing.")
 
 
+def _from_now(times: dict[str, int]) -> dict[str, int]:
+    """Now is when a test runs, not when it was collected."""
+    now = int(time.time())
+    return {name: now + offset for name, offset in times.items()}
+
+
 @pytest.mark.parametrize(
     ("times", "complaint"),
     [
-        ({"nbf": NOW + 600}, "Token used before it is ready"),
-        ({"exp": NOW - 65}, "Token used after it has expired"),
+        ({"nbf": 600}, "Token used before it is ready"),
+        ({"exp": -65}, "Token used after it has expired"),
     ],
 )
 async def test_times_that_have_not_come_or_are_gone(
     session: asyncpg.Connection, key: TestKey, times: dict[str, int], complaint: str
 ) -> None:
-    state, text = await refusal(session, _taking(key.token({"jti": 1} | times)))
+    state, text = await refusal(session, _taking(key.token({"jti": 1} | _from_now(times))))
     assert state == "23514"
     assert text.startswith(complaint)
 
 
 async def test_times_that_fit_and_their_leeway(session: asyncpg.Connection, key: TestKey) -> None:
-    for jti, times in enumerate(
-        ({"nbf": NOW - 10, "exp": NOW + 600}, {"nbf": NOW - 10}, {"exp": NOW + 600}, {"nbf": NOW + 50}), 1
-    ):
-        await take(session, key.token({"jti": jti} | times))
-    await take(session, key.token({"jti": 9, "exp": int(time.time()) - 50}))
+    for jti, times in enumerate(({"nbf": -10, "exp": 600}, {"nbf": -10}, {"exp": 600}, {"nbf": 50}), 1):
+        await take(session, key.token({"jti": jti} | _from_now(times)))
+    await take(session, key.token({"jti": 9} | _from_now({"exp": -50})))
 
 
 async def test_the_user_is_the_tokens(session: asyncpg.Connection, key: TestKey) -> None:
