@@ -14,12 +14,13 @@ from sidecar.core.clock import Clock
 from sidecar.core.errors import SettingsError
 from sidecar.core.events import Lifecycle, Observer
 from sidecar.core.policy import Policy
-from sidecar.rpc.access import Listener
-from sidecar.rpc.callers import Callers, Door
-from sidecar.rpc.issuer_keys import Fetch, IssuerKeys
+from sidecar.rpc.doors import Door
 from sidecar.rpc.peer_relay import UNIX, PeerRelay
-from sidecar.rpc.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
 from sidecar.rpc.tls import Tls, TlsFiles
+from sidecar.services.access import Listener
+from sidecar.services.callers import Callers
+from sidecar.services.issuer_keys import Fetch, IssuerKeys
+from sidecar.services.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
 from sidecar.web.jwks_client import JwksClient
 
 Task = Callable[[], Coroutine[Any, Any, None]]

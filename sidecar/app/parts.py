@@ -40,13 +40,15 @@ from sidecar.core.rotation import Rotator, join
 from sidecar.core.rotation_settings import SAFE_LEAD_SECONDS
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
-from sidecar.rpc.access import ACCESS, Listener
 from sidecar.rpc.calls import CallFactory
-from sidecar.rpc.key_service import KeyService
-from sidecar.rpc.query_service import QueryService
-from sidecar.rpc.revocation_service import RevocationService
 from sidecar.rpc.server import RpcListener, handlers
-from sidecar.rpc.token_service import TokenService
+from sidecar.services.access import ACCESS, Listener
+from sidecar.services.calls import Calls
+from sidecar.services.key_service import KeyService
+from sidecar.services.query_service import QueryService
+from sidecar.services.revocation_service import RevocationService
+from sidecar.services.rpcs import every_rpc
+from sidecar.services.token_service import TokenService
 from sidecar.telemetry.logs import observe as log
 from sidecar.telemetry.metrics import Metrics
 from sidecar.web.probes import Probes
@@ -58,7 +60,7 @@ from sidecar.web.server import HttpListener
 class Parts:
     """Everything that runs. Built, but not started."""
 
-    calls: CallFactory
+    calls: Calls
     callers: CallerParts
     authorizer: Authorizer
     policy_reloader: PolicyReloader | None
@@ -142,23 +144,22 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
 
     issuer = Issuer(signer, config.issuer_settings, key_clock, revocations=revocations)
     queries = ScopedQueries(database.backend, config.query_settings, clock, observe, catalog)
-    calls = CallFactory(
+    calls = Calls(
         clock,
         observe,
         config.default_deadline,
         authorizer,
-        callers.callers.identify,
         max_deadline=config.max_deadline,
         max_concurrent=config.max_concurrent_calls,
     )
-    every = handlers(
-        calls,
+    rpcs = every_rpc(
         TokenService(issuer, signer, authorizer),
         QueryService(issuer, queries, config.max_message_bytes, authorizer),
         KeyService(signer, rotator, rotation, key_clock, authorizer),
         RevocationService(revocations, authorizer),
         config.max_message_bytes,
     )
+    every = handlers(CallFactory(calls, callers.callers.identify), rpcs)
     rpc = functools.partial(
         RpcListener, every=every, max_message_bytes=config.max_message_bytes, reflection=config.reflection
     )

@@ -16,7 +16,7 @@ from sidecar.config import Config
 from sidecar.core.clock import Clock
 from sidecar.core.events import Lifecycle
 from sidecar.core.health import Check
-from sidecar.rpc.server import KEY_SERVICE, QUERY_SERVICE, REVOCATION_SERVICE, TOKEN_SERVICE
+from sidecar.services.rpcs import KEY_SERVICE, QUERY_SERVICE, REVOCATION_SERVICE, TOKEN_SERVICE
 
 _LAST_ANSWERS_SECONDS = 0.5
 """For answers that are on their way when the last call has ended."""

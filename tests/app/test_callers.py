@@ -16,7 +16,7 @@ from sidecar.core.errors import SettingsError
 from sidecar.core.events import Lifecycle
 from sidecar.core.keys import Algorithm, generate
 from sidecar.core.policy import Policy, Rules
-from sidecar.rpc.access import Listener
+from sidecar.services.access import Listener
 from tests import certificates
 from tests.fakes import FakeClock, Recorder
 

@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.cli.remote import add_address, add_scope, claims, scope
 from sidecar.core.errors import Reason, SettingsError, UsherError
-from sidecar.rpc.convert import struct_to_dict
+from sidecar.services.convert import struct_to_dict
 from tests.cli.conftest import Sidecar, Usher
 
 

@@ -32,7 +32,7 @@ _STRUCT: Final = "google.protobuf.Struct"
 def _pool() -> descriptor_pool.DescriptorPool:
     """A pool of its own: the default one holds the stubs, which have the same names."""
     files = descriptor_pb2.FileDescriptorSet.FromString(
-        (resources.files("sidecar.rpc") / "contract.binpb").read_bytes()
+        (resources.files("sidecar.services") / "contract.binpb").read_bytes()
     )
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
