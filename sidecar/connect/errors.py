@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any, Final
 
-from google.protobuf import json_format
+from google.protobuf import any_pb2, json_format
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
@@ -46,38 +46,37 @@ def name_of(code: Code) -> str:
     return "canceled" if code is Code.CANCELLED else code.name.lower()
 
 
+def detail_of(packed: any_pb2.Any) -> dict[str, Any]:
+    """A detail as the protocol has it: base64 without padding."""
+    return {"type": packed.TypeName(), "value": base64.b64encode(packed.value).decode().rstrip("=")}
+
+
 def error_response(error: UsherError, request_id: str) -> Response:
     """The response to a call that failed, with the details that gRPC has too."""
     status = rich_status(error, request_id)
     code = Code(status.code)
     details = []
     for packed in status.details:
-        name = packed.TypeName()
-        detail = _DETAILS[name].FromString(packed.value)
-        details.append(
-            {
-                "type": name,
-                "value": base64.b64encode(packed.value).decode().rstrip("="),
-                "debug": json_format.MessageToDict(detail),
-            }
-        )
+        detail = _DETAILS[packed.TypeName()].FromString(packed.value)
+        details.append(detail_of(packed) | {"debug": json_format.MessageToDict(detail)})
     headers: list[tuple[bytes, bytes]] = []
     if error.retryable:
         # Whole seconds (RFC 9110 section 10.2.3); RetryInfo has the fraction.
         headers.append((b"retry-after", b"%d" % math.ceil(retry_after(error))))
     if code is Code.UNAUTHENTICATED:
         headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 section 15.5.2 wants it
-    return _response(code, status.message, details, headers)
+    return failure(code, status.message, details, headers)
 
 
 def plain_error(code: Code, message: str, *headers: tuple[bytes, bytes]) -> Response:
     """The response to what is wrong in the protocol itself, before there is a call."""
-    return _response(code, message, [], list(headers))
+    return failure(code, message, [], list(headers))
 
 
-def _response(
+def failure(
     code: Code, message: str, details: list[dict[str, Any]], headers: list[tuple[bytes, bytes]]
 ) -> Response:
+    """The response with an error; `details` as the protocol has them."""
     body: dict[str, Any] = {"code": name_of(code), "message": message}
     if details:
         body["details"] = details

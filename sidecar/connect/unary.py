@@ -6,7 +6,6 @@ Not offered, and said so: compression, GET, streams.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,6 +15,7 @@ from google.protobuf.message import Message
 
 from sidecar.connect.errors import JSON_TYPE, error_response, plain_error
 from sidecar.connect.messages import Request, Response
+from sidecar.connect.opening import PROTO_TYPE, open_call
 from sidecar.connect.origins import Origins
 from sidecar.core.callers import Caller
 from sidecar.core.clock import Clock
@@ -26,10 +26,7 @@ from sidecar.services.contract import json_parser, request_parser
 from sidecar.services.rpcs import Rpc
 from sidecar.services.status import Code
 
-PROTO_TYPE: Final = b"application/proto"
-_TIMEOUT: Final = re.compile(r"[0-9]{1,10}\Z")
 _POST: Final = ((b"allow", b"POST"),)
-_TYPES: Final = ((b"accept-post", b"application/json, application/proto"),)
 
 Identify = Callable[[Request], Awaitable[Caller]]
 """Who makes a call. Raises UsherError for a caller that proves nothing where a proof is needed."""
@@ -117,23 +114,10 @@ class Unary:
 
     async def _call(self, method: _Method, request: Request) -> Response:
         """The response to a POST to a method."""
-        content_type = request.first(b"content-type").partition(";")[0].strip().lower()
-        if content_type not in ("application/json", "application/proto"):
-            return Response(415, headers=_TYPES)
-        version = request.first(b"connect-protocol-version")
-        if version not in ("", "1"):
-            return plain_error(Code.INVALID_ARGUMENT, "connect-protocol-version: must be 1")
-        if request.first(b"content-encoding") not in ("", "identity"):
-            return plain_error(
-                Code.UNIMPLEMENTED,
-                "content-encoding: requests are not compressed here; send them as they are",
-                (b"accept-encoding", b"identity"),
-            )
-        timeout_ms = request.first(b"connect-timeout-ms")
-        if timeout_ms and not _TIMEOUT.match(timeout_ms):
-            return plain_error(Code.INVALID_ARGUMENT, "connect-timeout-ms: must be up to ten digits")
-        timeout = int(timeout_ms) / 1000 if timeout_ms else None
-        in_json = content_type == "application/json"
+        opened = open_call(request)
+        if isinstance(opened, Response):
+            return opened
+        in_json, timeout = opened.in_json, opened.timeout
         parse = method.from_json if in_json else method.from_proto
         arrival = _Arrival(request, self._identify, self._clock, timeout)
         try:
