@@ -29,10 +29,11 @@ from sidecar.core.callers import CallerIdentity, Directory
 from sidecar.core.clock import SystemClock
 from sidecar.core.events import ignore
 from sidecar.core.keys import Algorithm, generate
-from sidecar.rpc.callers import Facts
-from sidecar.rpc.issuer_keys import IssuerKeys
-from sidecar.rpc.peer_relay import PeerCredentials, PeerRelay
-from sidecar.rpc.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
+from sidecar.rpc.peer_relay import PeerRelay
+from sidecar.services.callers import Facts
+from sidecar.services.issuer_keys import IssuerKeys
+from sidecar.services.peers import PeerCredentials
+from sidecar.services.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
 from tests import certificates
 
 CALLERS = 100

@@ -14,7 +14,7 @@ from typing import Any
 from usher.v1 import query_service_pb2, values_pb2
 
 from sidecar.core.values import Column, Kind, ResultSet
-from sidecar.rpc.convert import result_bytes
+from sidecar.services.convert import result_bytes
 
 ROUNDS = 9
 COLUMNS = (

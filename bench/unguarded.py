@@ -28,7 +28,7 @@ from sidecar.core.policy.deciding import UNLIMITED
 from sidecar.core.values import ResultSet
 from sidecar.postgres import pool
 from sidecar.postgres.claim_key import ClaimKey
-from sidecar.rpc import query_service
+from sidecar.services import query_service
 from sidecar.telemetry.metrics import Metrics
 
 _LOG: Final = "log"

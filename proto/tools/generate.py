@@ -6,7 +6,7 @@
     generate.py contract FILE               write the contract for protoc of other languages (docs/clients.md)
 
 The stubs are made from the contract without the rules of buf.validate, so that no client needs a validation
-library; the server reads the contract with them, from sidecar/rpc/contract.binpb.
+library; the server reads the contract with them, from sidecar/services/contract.binpb.
 
 Lint and Python need only the virtual environment. A language whose toolchain is missing is skipped and said
 so; with CI=true it is a failure. docs/adr/0004-generated-code.md has the reasons for the tools.
@@ -26,7 +26,7 @@ from contract import CI, PROTO, ROOT, Failure, read_contract, run, without_comme
 from languages import STUBS, MissingTool, make
 
 BUF = Path(sys.executable).with_name("buf")
-CONTRACT = "sidecar/rpc/contract.binpb"
+CONTRACT = "sidecar/services/contract.binpb"
 
 
 # --- lint ---

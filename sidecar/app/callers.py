@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.config import Config, is_local
+from sidecar.connect import doors as connect
 from sidecar.core.callers import ANONYMOUS_NAME, Directory, Proof
 from sidecar.core.clock import Clock
 from sidecar.core.errors import SettingsError
 from sidecar.core.events import Lifecycle, Observer
 from sidecar.core.policy import Policy
-from sidecar.rpc.access import Listener
-from sidecar.rpc.callers import Callers, Door
-from sidecar.rpc.issuer_keys import Fetch, IssuerKeys
+from sidecar.rpc.doors import Door
 from sidecar.rpc.peer_relay import UNIX, PeerRelay
-from sidecar.rpc.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
 from sidecar.rpc.tls import Tls, TlsFiles
+from sidecar.services.access import Listener
+from sidecar.services.callers import Callers
+from sidecar.services.issuer_keys import Fetch, IssuerKeys
+from sidecar.services.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
 from sidecar.web.jwks_client import JwksClient
 
 Task = Callable[[], Coroutine[Any, Any, None]]
@@ -32,6 +34,7 @@ class CallerParts:
     config: Config
     callers: Callers
     doors: Mapping[Listener, Door]
+    connect_door: connect.Door
     tls: Tls | None
     keys: IssuerKeys | None
 
@@ -65,7 +68,10 @@ def build_callers(config: Config, policy: Policy | None, clock: Clock, observe: 
         KeyProof(),
     )
     callers = Callers(doors, proofs, observe)
-    parts = CallerParts(config=config, callers=callers, doors=doors, tls=tls, keys=keys)
+    connect_door = connect.Door(takes_anonymous=config.allow_anonymous or is_local(config.connect_address))
+    parts = CallerParts(
+        config=config, callers=callers, doors=doors, connect_door=connect_door, tls=tls, keys=keys
+    )
     if policy is not None:
         parts.configure(policy)
     observe(Lifecycle(phase="callers", detail=_described(policy)))
@@ -111,13 +117,14 @@ def _fetch(config: Config) -> Fetch:
 
 def _check(config: Config, policy: Policy) -> None:
     """Raises SettingsError for callers that nobody could ever prove to be."""
-    has_socket = any(address.startswith(UNIX) for address in (config.grpc_address, config.grpc_admin_address))
+    addresses = (config.grpc_address, config.grpc_admin_address, config.connect_address)
+    has_socket = any(address.startswith(UNIX) for address in addresses)
     for known in policy.identities:
         name = f"callers.{known.name}"
         if (known.spiffe_ids or known.dns_names) and not config.tls_client_ca_file:
             raise SettingsError(f"{name} is known by a certificate; set tls_client_ca_file to ask for one")
         if (known.uids or known.gids) and not has_socket:
-            raise SettingsError(f"{name} is known by uid or gid, and no gRPC address is a Unix socket")
+            raise SettingsError(f"{name} is known by uid or gid, and no address is a Unix socket")
         if any(issuer != config.caller_token_issuer for issuer, _ in known.service_accounts):
             raise SettingsError(f"{name} is known by tokens of an issuer that is not caller_token_issuer")
 

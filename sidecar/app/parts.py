@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,10 @@ from sidecar.app.policy_reload import PolicyReloader
 from sidecar.config import Config, load_statements
 from sidecar.config.key_settings import MEMORY
 from sidecar.config.neon_settings import NEON_HTTP
+from sidecar.connect.origins import Origins
+from sidecar.connect.server import ConnectListener
+from sidecar.connect.tls import TlsPaths
+from sidecar.connect.unary import Unary
 from sidecar.core.clock import Clock
 from sidecar.core.events import (
     CallerKeysFetched,
@@ -40,13 +44,15 @@ from sidecar.core.rotation import Rotator, join
 from sidecar.core.rotation_settings import SAFE_LEAD_SECONDS
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
-from sidecar.rpc.access import ACCESS, Listener
 from sidecar.rpc.calls import CallFactory
-from sidecar.rpc.key_service import KeyService
-from sidecar.rpc.query_service import QueryService
-from sidecar.rpc.revocation_service import RevocationService
 from sidecar.rpc.server import RpcListener, handlers
-from sidecar.rpc.token_service import TokenService
+from sidecar.services.access import ACCESS, Listener
+from sidecar.services.calls import Calls
+from sidecar.services.key_service import KeyService
+from sidecar.services.query_service import QueryService
+from sidecar.services.revocation_service import RevocationService
+from sidecar.services.rpcs import Rpc, every_rpc
+from sidecar.services.token_service import TokenService
 from sidecar.telemetry.logs import observe as log
 from sidecar.telemetry.metrics import Metrics
 from sidecar.web.probes import Probes
@@ -58,7 +64,7 @@ from sidecar.web.server import HttpListener
 class Parts:
     """Everything that runs. Built, but not started."""
 
-    calls: CallFactory
+    calls: Calls
     callers: CallerParts
     authorizer: Authorizer
     policy_reloader: PolicyReloader | None
@@ -70,6 +76,7 @@ class Parts:
     observer: Observer
     rpc: RpcListener
     rpc_admin: RpcListener | None
+    connect: ConnectListener | None
     public: PublicProcess
     admin: HttpListener
 
@@ -142,23 +149,22 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
 
     issuer = Issuer(signer, config.issuer_settings, key_clock, revocations=revocations)
     queries = ScopedQueries(database.backend, config.query_settings, clock, observe, catalog)
-    calls = CallFactory(
+    calls = Calls(
         clock,
         observe,
         config.default_deadline,
         authorizer,
-        callers.callers.identify,
         max_deadline=config.max_deadline,
         max_concurrent=config.max_concurrent_calls,
     )
-    every = handlers(
-        calls,
+    rpcs = every_rpc(
         TokenService(issuer, signer, authorizer),
         QueryService(issuer, queries, config.max_message_bytes, authorizer),
         KeyService(signer, rotator, rotation, key_clock, authorizer),
         RevocationService(revocations, authorizer),
         config.max_message_bytes,
     )
+    every = handlers(CallFactory(calls, callers.callers.identify), rpcs)
     rpc = functools.partial(
         RpcListener, every=every, max_message_bytes=config.max_message_bytes, reflection=config.reflection
     )
@@ -190,9 +196,41 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
             if config.grpc_admin_address
             else None
         ),
+        connect=_connect(config, calls, rpcs, callers, clock, observe) if config.connect_address else None,
         public=public,
         admin=HttpListener("admin_http_address", config.admin_http_address, probes.answer, observe),
     )
+
+
+def _connect(
+    config: Config,
+    calls: Calls,
+    rpcs: Sequence[Rpc],
+    callers: CallerParts,
+    clock: Clock,
+    observe: Observer,
+) -> ConnectListener:
+    door = callers.connect_door
+    paths = None
+    if config.tls_cert_file:
+        client_ca = Path(config.tls_client_ca_file) if config.tls_client_ca_file else None
+        paths = TlsPaths(cert=Path(config.tls_cert_file), key=Path(config.tls_key_file), client_ca=client_ca)
+    listener = ConnectListener(
+        config.connect_address,
+        Unary(
+            calls,
+            rpcs,
+            lambda request: callers.callers.identify_at(door, request),
+            clock,
+            Origins(filter(None, config.connect_origins.split(","))),
+        ),
+        observe,
+        tls=paths,
+        mode=int(config.grpc_socket_mode, 8),
+    )
+    if callers.tls is not None:
+        callers.tls.on_change(listener.renew)
+    return listener
 
 
 def _catalog(config: Config) -> Catalog:

@@ -16,7 +16,7 @@ from sidecar.config import Config
 from sidecar.core.clock import Clock
 from sidecar.core.events import Lifecycle
 from sidecar.core.health import Check
-from sidecar.rpc.server import KEY_SERVICE, QUERY_SERVICE, REVOCATION_SERVICE, TOKEN_SERVICE
+from sidecar.services.rpcs import KEY_SERVICE, QUERY_SERVICE, REVOCATION_SERVICE, TOKEN_SERVICE
 
 _LAST_ANSWERS_SECONDS = 0.5
 """For answers that are on their way when the last call has ended."""
@@ -30,6 +30,7 @@ class Addresses:
     grpc_admin: str
     http: str
     admin_http: str
+    connect: str = ""
 
 
 async def serve(
@@ -82,9 +83,13 @@ async def _listen(parts: Parts, config: Config, stack: contextlib.AsyncExitStack
     for listener in filter(None, (parts.rpc, parts.rpc_admin)):
         await listener.start()
         stack.push_async_callback(listener.stop, 0.0)
+    if parts.connect is not None:
+        await parts.connect.start()
+        stack.push_async_callback(parts.connect.stop, 0.0)
     return Addresses(
         grpc=parts.rpc.address,
         grpc_admin=parts.rpc_admin.address if parts.rpc_admin else "",
+        connect=parts.connect.address if parts.connect else "",
         http=http,
         admin_http=admin_http,
     )
@@ -115,6 +120,8 @@ async def _drain(parts: Parts, grace: float) -> None:
     # Our own calls alone: a client that watches the health service would hold a stop up for ever.
     await parts.calls.until_idle(grace)
     # One after the other: timed stops of two servers at once have crashed inside gRPC.
+    if parts.connect is not None:
+        await parts.connect.stop(_LAST_ANSWERS_SECONDS)
     for listener in listeners:
         await listener.stop(_LAST_ANSWERS_SECONDS)
 
@@ -123,6 +130,7 @@ def _listening(addresses: Addresses) -> str:
     named = (
         ("grpc", addresses.grpc),
         ("grpc_admin", addresses.grpc_admin),
+        ("connect", addresses.connect),
         ("http", addresses.http),
         ("admin_http", addresses.admin_http),
     )

@@ -132,11 +132,12 @@ def _progress(text: str) -> None:
 def _welcome(addresses: Addresses) -> str:
     usher = _command()
     at = "" if addresses.grpc == Config().grpc_address else f" --address {addresses.grpc}"
+    connect = f"\n  Connect      http://{addresses.connect}" if addresses.connect else ""
     jwks = f"http://{addresses.http}/.well-known/jwks.json"
     return f"""
 Usher is ready. Ctrl-C stops it and its database.
 
-  gRPC         {addresses.grpc}
+  gRPC         {addresses.grpc}{connect}
   public HTTP  http://{addresses.http}  (/.well-known/jwks.json, /.well-known/openid-configuration)
   admin HTTP   http://{addresses.admin_http}  (/metrics, /livez, /readyz)
 

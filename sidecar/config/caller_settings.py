@@ -28,14 +28,14 @@ def _check_tls(config: Config) -> None:
         raise SettingsError("tls_cert_file and tls_key_file: give both")
     if config.tls_client_ca_file and not config.tls_cert_file:
         raise SettingsError("tls_client_ca_file needs tls_cert_file and tls_key_file")
-    addresses = (config.grpc_address, config.grpc_admin_address)
+    addresses = (config.grpc_address, config.grpc_admin_address, config.connect_address)
     if config.tls_cert_file and all(not address or address.startswith("unix:") for address in addresses):
         raise SettingsError("tls_cert_file: there is no TLS on a Unix socket; give grpc_address a port")
 
 
 def _check_addresses(config: Config) -> None:
     authenticated = bool(config.tls_cert_file and config.policy_file)
-    for name in ("grpc_address", "grpc_admin_address"):
+    for name in ("grpc_address", "grpc_admin_address", "connect_address"):
         address = getattr(config, name)
         if not (config.allow_anonymous or authenticated or is_local(address)):
             raise SettingsError(

@@ -129,6 +129,19 @@ def agent_names(text: str) -> str:
     return ",".join(names)
 
 
+def origins(text: str) -> str:
+    """Without blanks: origins as browsers write them, https://app.example.org (RFC 6454 section 6.2)."""
+    listed = [origin.strip().lower() for origin in text.split(",") if origin.strip()]
+    if not all(
+        re.fullmatch(r"https?://[a-z0-9._-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?", origin)
+        for origin in listed
+    ):
+        raise ValueError(
+            "origins such as https://app.example.org, separated by commas; there is no * for all"
+        )
+    return ",".join(listed)
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:

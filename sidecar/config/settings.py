@@ -19,6 +19,7 @@ from sidecar.config.declaring import (
     one_of,
     optional_address,
     optional_path,
+    origins,
     setting,
     size,
     switch,
@@ -37,7 +38,13 @@ from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pooling, PoolSettings
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 
-ADDRESSES: Final = ("grpc_address", "grpc_admin_address", "http_address", "admin_http_address")
+ADDRESSES: Final = (
+    "grpc_address",
+    "grpc_admin_address",
+    "connect_address",
+    "http_address",
+    "admin_http_address",
+)
 """The settings that say where Usher listens."""
 
 
@@ -48,6 +55,14 @@ class Config:
     grpc_address: str = setting("127.0.0.1:50051", "where TokenService and QueryService listen", address)
     grpc_admin_address: str = setting(
         "", "where KeyService listens; empty: it is not served", optional_address
+    )
+    connect_address: str = setting(
+        "",
+        "where TokenService and QueryService answer the Connect protocol and curl; empty: nowhere",
+        optional_address,
+    )
+    connect_origins: str = setting(
+        "", "origins of web pages that may call connect_address; empty: none", origins
     )
     http_address: str = setting(
         "127.0.0.1:8080", "where the JWKS and issuer metadata are published", tcp_address

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import grpc
@@ -14,86 +14,29 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
-from usher.v1 import key_service_pb2, query_service_pb2, revocation_service_pb2, token_service_pb2
 
 from sidecar.core.errors import SettingsError
-from sidecar.rpc.access import ACCESS, Listener
-from sidecar.rpc.callers import OPEN_DOOR, Door
 from sidecar.rpc.calls import CallFactory
-from sidecar.rpc.key_service import KeyService
+from sidecar.rpc.doors import OPEN_DOOR, Door
 from sidecar.rpc.peer_relay import LONGEST_PATH, UNIX, PeerRelay
-from sidecar.rpc.query_service import QueryService
-from sidecar.rpc.revocation_service import RevocationService
-from sidecar.rpc.token_service import TokenService
+from sidecar.services.access import ACCESS, Listener
+from sidecar.services.rpcs import Rpc
 
 Handlers = Mapping[str, Mapping[str, "grpc.RpcMethodHandler[bytes, bytes]"]]
 """Method handlers by service and method name."""
-
-TOKEN_SERVICE: Final = "usher.v1.TokenService"
-QUERY_SERVICE: Final = "usher.v1.QueryService"
-KEY_SERVICE: Final = "usher.v1.KeyService"
-REVOCATION_SERVICE: Final = "usher.v1.RevocationService"
 
 LONGEST_SOCKET_PATH: Final = 100
 """Bytes: macOS takes 103, Linux 107."""
 
 
-def handlers(
-    calls: CallFactory,
-    tokens: TokenService,
-    queries: QueryService,
-    keys: KeyService,
-    revocations: RevocationService,
-    max_query_bytes: int,
-) -> Handlers:
-    """The handlers of every RPC of the contract."""
-    pb_token, pb_query, pb_key = token_service_pb2, query_service_pb2, key_service_pb2
-    pb_revocation = revocation_service_pb2
-    return {
-        TOKEN_SERVICE: {
-            "IssueToken": calls.unary(
-                TOKEN_SERVICE, "IssueToken", pb_token.IssueTokenRequest, tokens.issue_token
-            ),
-            "VerifyToken": calls.unary(
-                TOKEN_SERVICE, "VerifyToken", pb_token.VerifyTokenRequest, tokens.verify_token
-            ),
-        },
-        QUERY_SERVICE: {
-            "RunScopedQuery": calls.unary(
-                QUERY_SERVICE,
-                "RunScopedQuery",
-                pb_query.RunScopedQueryRequest,
-                queries.run_scoped_query,
-                max_query_bytes,
-            ),
-            "WhoAmI": calls.unary(QUERY_SERVICE, "WhoAmI", pb_query.WhoAmIRequest, queries.who_am_i),
-        },
-        KEY_SERVICE: {
-            "ListKeys": calls.unary(KEY_SERVICE, "ListKeys", pb_key.ListKeysRequest, keys.list_keys),
-            "RotateKeys": calls.unary(KEY_SERVICE, "RotateKeys", pb_key.RotateKeysRequest, keys.rotate_keys),
-            "RevokeKey": calls.unary(KEY_SERVICE, "RevokeKey", pb_key.RevokeKeyRequest, keys.revoke_key),
-        },
-        REVOCATION_SERVICE: {
-            "RevokeTokens": calls.unary(
-                REVOCATION_SERVICE,
-                "RevokeTokens",
-                pb_revocation.RevokeTokensRequest,
-                revocations.revoke_tokens,
-            ),
-            "ListRevocations": calls.unary(
-                REVOCATION_SERVICE,
-                "ListRevocations",
-                pb_revocation.ListRevocationsRequest,
-                revocations.list_revocations,
-            ),
-            "LiftRevocation": calls.unary(
-                REVOCATION_SERVICE,
-                "LiftRevocation",
-                pb_revocation.LiftRevocationRequest,
-                revocations.lift_revocation,
-            ),
-        },
-    }
+def handlers(calls: CallFactory, rpcs: Iterable[Rpc]) -> Handlers:
+    """The handlers of RPCs."""
+    found: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
+    for rpc in rpcs:
+        found.setdefault(rpc.service, {})[rpc.method] = calls.unary(
+            rpc.service, rpc.method, rpc.request_class, rpc.behaviour, rpc.max_request_bytes
+        )
+    return found
 
 
 class RpcListener:

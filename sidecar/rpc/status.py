@@ -1,102 +1,18 @@
-"""From Usher's errors to gRPC statuses: one table, and google.rpc details with a stable reason.
-
-Details follow AIP-193: exactly one ErrorInfo, BadRequest for fields, RetryInfo where a retry may help.
-"""
+"""From Usher's errors to gRPC statuses: the codes of sidecar/services/status.py, as gRPC writes them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import grpc
-from google.protobuf import any_pb2
-from google.rpc import error_details_pb2, status_pb2
 
-from sidecar.core.errors import FieldViolation, Reason, UsherError
-from sidecar.rpc.convert import duration
-
-DOMAIN: Final = "usher"
-"""The `domain` of every ErrorInfo."""
-
-_INVALID = grpc.StatusCode.INVALID_ARGUMENT
-_DENIED = grpc.StatusCode.PERMISSION_DENIED
-_UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
-_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
-_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
-_DEADLINE = grpc.StatusCode.DEADLINE_EXCEEDED
+from sidecar.core.errors import Reason, UsherError
+from sidecar.services import status
 
 CODES: Final[dict[Reason, grpc.StatusCode]] = {
-    Reason.MALFORMED_REQUEST: _INVALID,
-    Reason.INVALID_FIELD: _INVALID,
-    Reason.CLAIM_RESERVED: _INVALID,
-    Reason.CLAIM_NAME_INVALID: _INVALID,
-    Reason.CLAIM_NOT_EXACT: _INVALID,
-    Reason.CLAIMS_TOO_LARGE: _INVALID,
-    Reason.CLAIMS_TOO_DEEP: _INVALID,
-    Reason.TTL_OUT_OF_RANGE: _INVALID,
-    Reason.TOKEN_MALFORMED: _UNAUTHENTICATED,
-    Reason.TOKEN_EXPIRED: _UNAUTHENTICATED,
-    Reason.TOKEN_NOT_YET_VALID: _UNAUTHENTICATED,
-    Reason.TOKEN_SIGNATURE_INVALID: _UNAUTHENTICATED,
-    Reason.TOKEN_KEY_UNKNOWN: _UNAUTHENTICATED,
-    Reason.TOKEN_ALGORITHM_REFUSED: _UNAUTHENTICATED,
-    Reason.TOKEN_ISSUER_MISMATCH: _UNAUTHENTICATED,
-    Reason.TOKEN_AUDIENCE_MISMATCH: _UNAUTHENTICATED,
-    Reason.TOKEN_REVOKED: _UNAUTHENTICATED,
-    Reason.KEY_UNKNOWN: grpc.StatusCode.NOT_FOUND,
-    Reason.LEAD_TIME_NOT_ELAPSED: _PRECONDITION,
-    Reason.SIGNING_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    Reason.KEY_SET_FULL: _PRECONDITION,
-    Reason.KEY_STORE_CONFLICT: grpc.StatusCode.ABORTED,
-    Reason.KEY_STORE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    Reason.VERIFIER_NOT_SEEN: _PRECONDITION,
-    Reason.SQL_EMPTY: _INVALID,
-    Reason.SQL_TOO_LARGE: _INVALID,
-    Reason.MULTIPLE_STATEMENTS: _INVALID,
-    Reason.STATEMENT_NOT_ALLOWED: _DENIED,
-    Reason.SQL_SYNTAX: _INVALID,
-    Reason.UNDEFINED_OBJECT: _INVALID,
-    Reason.PARAMETER_COUNT: _INVALID,
-    Reason.PARAMETER_TYPE: _INVALID,
-    Reason.DATA_EXCEPTION: _INVALID,
-    Reason.STATEMENT_INVALID: _INVALID,
-    Reason.RESULT_TOO_LARGE: _EXHAUSTED,
-    Reason.READ_ONLY: _PRECONDITION,
-    Reason.ROW_LEVEL_SECURITY: _DENIED,
-    Reason.INSUFFICIENT_PRIVILEGE: _DENIED,
-    Reason.UNIQUE_VIOLATION: grpc.StatusCode.ALREADY_EXISTS,
-    Reason.FOREIGN_KEY_VIOLATION: _PRECONDITION,
-    Reason.NOT_NULL_VIOLATION: _PRECONDITION,
-    Reason.CHECK_VIOLATION: _PRECONDITION,
-    Reason.CONSTRAINT_VIOLATION: _PRECONDITION,
-    Reason.RAISED_BY_DATABASE: _PRECONDITION,
-    Reason.CLAIMS_TAMPERED: _DENIED,
-    Reason.SERIALIZATION_FAILURE: grpc.StatusCode.ABORTED,
-    Reason.DEADLOCK: grpc.StatusCode.ABORTED,
-    Reason.LOCK_NOT_AVAILABLE: grpc.StatusCode.ABORTED,
-    Reason.STATEMENT_TIMEOUT: _DEADLINE,
-    Reason.DEADLINE_EXCEEDED: _DEADLINE,
-    Reason.POOL_EXHAUSTED: _EXHAUSTED,
-    Reason.DATABASE_RESOURCES: _EXHAUSTED,
-    Reason.DATABASE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    Reason.DATABASE_NOT_INSTALLED: _PRECONDITION,
-    Reason.DATABASE_ERROR: grpc.StatusCode.UNKNOWN,
-    Reason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,
-    Reason.INTERNAL: grpc.StatusCode.INTERNAL,
-    Reason.TOO_MANY_CALLS: _EXHAUSTED,
-    Reason.CALLER_UNAUTHENTICATED: _UNAUTHENTICATED,
-    Reason.POLICY_REFUSED: _DENIED,
-    Reason.RATE_LIMITED: _EXHAUSTED,
-    Reason.NAMED_STATEMENT_UNKNOWN: grpc.StatusCode.NOT_FOUND,
+    reason: grpc.StatusCode[code.name] for reason, code in status.CODES.items()
 }
-"""The code of every reason. docs/errors.md shows the same table."""
-
-_RETRY_AFTER_SECONDS: Final = 1.0
-_LONGEST_MESSAGE: Final = 800
-_LONGEST_VALUE: Final = 200
-_LARGEST_DETAILS: Final = 3072
-"""Bytes. A status travels in HTTP/2 headers, of which many peers take 8 KiB in all; there each byte of the
-message that is no ASCII becomes three, and three bytes of the details become four."""
+"""The gRPC code of every reason."""
 
 
 class Refusal(grpc.Status):
@@ -104,57 +20,7 @@ class Refusal(grpc.Status):
 
     def __init__(self, error: UsherError, request_id: str) -> None:
         self.code = CODES[error.reason]
-        self.details = _cut(error.message, _LONGEST_MESSAGE)
+        self.details = status.cut(error.message, status.LONGEST_MESSAGE)
         self.trailing_metadata = (
-            ("grpc-status-details-bin", rich_status(error, request_id).SerializeToString()),
+            ("grpc-status-details-bin", status.rich_status(error, request_id).SerializeToString()),
         )
-
-
-def rich_status(error: UsherError, request_id: str) -> status_pb2.Status:
-    """The google.rpc.Status of an error, with its details; of very many violations only the first."""
-    violations = list(error.violations)
-    status = _rich_status(error, violations, request_id)
-    while violations and status.ByteSize() > _LARGEST_DETAILS:
-        violations = violations[: len(violations) // 2]
-        status = _rich_status(error, violations, request_id)
-    return status
-
-
-def _rich_status(
-    error: UsherError, violations: Sequence[FieldViolation], request_id: str
-) -> status_pb2.Status:
-    metadata = {key: _cut(value, _LONGEST_VALUE) for key, value in error.metadata.items()}
-    metadata["request_id"] = request_id
-    details = [error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=metadata)]
-    if violations:
-        details.append(
-            error_details_pb2.BadRequest(
-                field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(
-                        field=_cut(violation.field, _LONGEST_VALUE),
-                        description=_cut(violation.description, _LONGEST_VALUE),
-                        reason=error.reason.value,
-                    )
-                    for violation in violations
-                ]
-            )
-        )
-    if error.retryable:
-        details.append(
-            error_details_pb2.RetryInfo(
-                retry_delay=duration(_RETRY_AFTER_SECONDS if error.retry_after is None else error.retry_after)
-            )
-        )
-    packed = []
-    for detail in details:
-        wrapped = any_pb2.Any()
-        wrapped.Pack(detail)
-        packed.append(wrapped)
-    return status_pb2.Status(
-        code=CODES[error.reason].value[0], message=_cut(error.message, _LONGEST_MESSAGE), details=packed
-    )
-
-
-def _cut(text: str, longest: int) -> str:
-    """The text, cut to so many bytes of UTF-8. What UTF-8 cannot write never reaches the wire."""
-    return text.encode("utf-8", "replace")[:longest].decode("utf-8", "ignore")

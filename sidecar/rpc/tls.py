@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -62,6 +62,7 @@ class Tls:
         self._files = files
         self._clock = clock
         self._observer = observer
+        self._listeners: list[Callable[[], Awaitable[None]]] = []
         # Before reading: what changes meanwhile is read again.
         self._signature = _signature(files)
         self._material = _read(files, clock.now())
@@ -91,6 +92,10 @@ class Tls:
             require_client_authentication=self.asks_for_certificates,
         )
 
+    def on_change(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Has a listener called when other material is in force. It raises OSError when it cannot follow."""
+        self._listeners.append(listener)
+
     async def run(self) -> None:
         """Looks at the files each second, until cancelled."""
         while True:
@@ -103,6 +108,8 @@ class Tls:
     async def _load(self) -> None:
         try:
             self._material = await asyncio.to_thread(_read, self._files, self._clock.now())
+            for listener in self._listeners:
+                await listener()
         except Exception as error:
             # Whatever is wrong with the files: the material in force is still a good one.
             self._report("refused", str(error) if isinstance(error, SettingsError) else type(error).__name__)

@@ -16,7 +16,7 @@ from sidecar.core.errors import SettingsError
 from sidecar.core.events import Lifecycle
 from sidecar.core.keys import Algorithm, generate
 from sidecar.core.policy import Policy, Rules
-from sidecar.rpc.access import Listener
+from sidecar.services.access import Listener
 from tests import certificates
 from tests.fakes import FakeClock, Recorder
 
@@ -92,8 +92,8 @@ def certificates_now() -> float:
     [
         ({"spiffe_ids": ("spiffe://a/b",)}, {}, "set tls_client_ca_file"),
         ({"dns_names": ("a.example",)}, {}, "set tls_client_ca_file"),
-        ({"uids": (1000,)}, {}, "no gRPC address is a Unix socket"),
-        ({"gids": (1000,)}, {}, "no gRPC address is a Unix socket"),
+        ({"uids": (1000,)}, {}, "no address is a Unix socket"),
+        ({"gids": (1000,)}, {}, "no address is a Unix socket"),
         ({"service_accounts": ((ISSUER, "a"),)}, {}, "is not caller_token_issuer"),
         (
             {"service_accounts": ((ISSUER + "/", "a"),)},

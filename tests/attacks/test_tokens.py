@@ -13,8 +13,8 @@ from usher.v1 import query_service_pb2, token_service_pb2
 from sidecar.core import keyring
 from sidecar.core.keys import Algorithm, SigningKey, generate
 from sidecar.core.signer import Signer
-from sidecar.rpc.access import Listener
 from sidecar.rpc.server import RpcListener
+from sidecar.services.access import Listener
 from tests.attacks.tokens import signatures, signed, vectors
 from tests.attacks.tokens.vectors import Vector
 from tests.fakes import START

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from sidecar.cli.main import main
-from sidecar.rpc.access import Listener
-from sidecar.rpc.callers import OPEN_DOOR, Callers, Door
+from sidecar.rpc.doors import OPEN_DOOR, Door
 from sidecar.rpc.server import RpcListener
+from sidecar.services.access import Listener
+from sidecar.services.callers import Callers
 from tests.rpc.running import MIB, Parts, new_handlers, new_parts
 
 START_SECONDS = 10.0

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.callers import CallerIdentity, Directory
-from sidecar.rpc.access import Listener
-from sidecar.rpc.callers import Callers, Door
-from sidecar.rpc.proofs import CertificateProof, KeyProof
+from sidecar.rpc.doors import Door
 from sidecar.rpc.tls import Tls, TlsFiles
+from sidecar.services.access import Listener
+from sidecar.services.callers import Callers
+from sidecar.services.proofs import CertificateProof, KeyProof
 from tests import certificates
 from tests.cli.conftest import Sidecar, Usher, serving
 from tests.fakes import FakeClock, Recorder

@@ -14,7 +14,7 @@ from usher.v1 import error_reason_pb2, key_service_pb2, query_service_pb2, token
 
 ROOT = Path(__file__).parents[2]
 STUBS = "clients/python/usher/v1"
-CONTRACT = "sidecar/rpc/contract.binpb"
+CONTRACT = "sidecar/services/contract.binpb"
 RULES = "buf/validate/validate.proto"
 
 

@@ -24,7 +24,7 @@ def without(settings: dict[str, str], *names: str) -> dict[str, str]:
     return {name: value for name, value in settings.items() if name not in names}
 
 
-@pytest.mark.parametrize("name", ["grpc_address", "grpc_admin_address"])
+@pytest.mark.parametrize("name", ["grpc_address", "grpc_admin_address", "connect_address"])
 def test_a_public_address_needs_both_tls_and_callers(name: str) -> None:
     loaded(TLS | POLICY | {name: "0.0.0.0:50099"})
     for settings in (TLS, POLICY):
@@ -102,3 +102,18 @@ def test_the_mode_of_sockets_is_octal(text: str, mode: str) -> None:
 def test_what_is_no_mode(text: str) -> None:
     with pytest.raises(SettingsError, match="permissions in octal"):
         loaded(POLICY | {"grpc_socket_mode": text})
+
+
+def test_a_unix_socket_of_connect_alone_is_one_that_tls_is_not_for() -> None:
+    sockets = {"grpc_address": "unix:a.sock", "connect_address": "unix:b.sock"}
+    with pytest.raises(SettingsError, match="no TLS on a Unix socket"):
+        loaded(TLS | sockets)
+    loaded(TLS | sockets | {"connect_address": "127.0.0.1:50098"})
+
+
+def test_origins_are_listed_as_browsers_write_them() -> None:
+    listed = loaded({"connect_origins": " https://App.example.org, http://localhost:3000 "})
+    assert listed.connect_origins == "https://app.example.org,http://localhost:3000"
+    for wrong in ("*", "app.example.org", "https://app.example.org/", "https://*.example.org", "null"):
+        with pytest.raises(SettingsError, match="connect_origins"):
+            loaded({"connect_origins": wrong})

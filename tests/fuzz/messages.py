@@ -15,9 +15,9 @@ with engine.instrumented():
     from sidecar.core.claims import custom_claims, to_json
     from sidecar.core.errors import Reason, UsherError
     from sidecar.core.values import Column, Kind
-    from sidecar.rpc.contract import request_parser
-    from sidecar.rpc.convert import seconds, struct_to_dict
-    from sidecar.rpc.convert_values import column_data, parameter
+    from sidecar.services.contract import request_parser
+    from sidecar.services.convert import seconds, struct_to_dict
+    from sidecar.services.convert_values import column_data, parameter
 
 REQUESTS: Final[tuple[type[Message], ...]] = (
     query_service_pb2.RunScopedQueryRequest,

@@ -16,7 +16,7 @@ with engine.instrumented():
     from sidecar.core.errors import UsherError
     from sidecar.core.issuer import Scope
     from sidecar.core.keys import Algorithm, generate
-    from sidecar.rpc.convert import dict_to_struct, timestamp
+    from sidecar.services.convert import dict_to_struct, timestamp
 
 NOW: Final = 1_900_000_000
 ISSUER: Final = "https://issuer.example"

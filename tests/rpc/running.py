@@ -27,15 +27,18 @@ from sidecar.core.rotation import Rotator
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
 from sidecar.core.values import Column, Kind, ResultSet
-from sidecar.rpc.access import Listener
-from sidecar.rpc.callers import LOCAL_ADMIN, OPEN_DOOR, Callers, Door
 from sidecar.rpc.calls import CallFactory
-from sidecar.rpc.convert import dict_to_struct
-from sidecar.rpc.key_service import KeyService
-from sidecar.rpc.query_service import QueryService
-from sidecar.rpc.revocation_service import RevocationService
+from sidecar.rpc.doors import OPEN_DOOR, Door
 from sidecar.rpc.server import Handlers, RpcListener, handlers
-from sidecar.rpc.token_service import TokenService
+from sidecar.services.access import Listener
+from sidecar.services.callers import LOCAL_ADMIN, Callers
+from sidecar.services.calls import Calls
+from sidecar.services.convert import dict_to_struct
+from sidecar.services.key_service import KeyService
+from sidecar.services.query_service import QueryService
+from sidecar.services.revocation_service import RevocationService
+from sidecar.services.rpcs import Rpc, every_rpc
+from sidecar.services.token_service import TokenService
 from tests.fakes import START, FakeClock, Recorder
 
 M = TypeVar("M", bound=Message)
@@ -141,7 +144,7 @@ class Running:
     def __init__(
         self,
         listener: RpcListener,
-        calls: CallFactory,
+        calls: Calls,
         parts: Parts,
         channel: Callable[[str], grpc.aio.Channel],
     ) -> None:
@@ -255,11 +258,11 @@ async def running(
     the deny list must be current, and nobody reads it but the test.
     """
     parts = new_parts(policy=policy, catalog=catalog, caller=caller, callers=callers, store=store)
-    calls, every = new_handlers(parts, max_message_bytes, default_deadline)
+    calls, factory, rpcs = new_calls(parts, max_message_bytes, default_deadline)
     listener = RpcListener(
         served,
         address,
-        change(every, calls),
+        change(handlers(factory, rpcs), factory),
         max_message_bytes=max_message_bytes,
         reflection=True,
         door=door,
@@ -308,10 +311,16 @@ def new_parts(
     )
 
 
-def new_handlers(
-    parts: Parts, max_message_bytes: int = 4 * MIB, default_deadline: float = PATIENCE
-) -> tuple[CallFactory, Handlers]:
+def new_handlers(parts: Parts) -> tuple[Calls, Handlers]:
     """Every handler of the contract."""
+    calls, factory, rpcs = new_calls(parts)
+    return calls, handlers(factory, rpcs)
+
+
+def new_calls(
+    parts: Parts, max_message_bytes: int = 4 * MIB, default_deadline: float = PATIENCE
+) -> tuple[Calls, CallFactory, Sequence[Rpc]]:
+    """What is around every call, and every RPC of the contract."""
     clock, seen, signer, authorizer = parts.clock, parts.seen, parts.signer, parts.authorizer
     issuer = Issuer(signer, IssuerSettings(issuer=ISSUER), clock, revocations=parts.revocations)
 
@@ -321,23 +330,18 @@ def new_handlers(
             return LOCAL_ADMIN
         return parts.caller
 
-    calls = CallFactory(
-        clock,
-        seen,
-        default_deadline,
-        authorizer,
-        parts.callers.identify if parts.callers is not None else identify,
-    )
+    calls = Calls(clock, seen, default_deadline, authorizer)
+    factory = CallFactory(calls, parts.callers.identify if parts.callers is not None else identify)
     queries = ScopedQueries(parts.backend, QuerySettings(), clock, seen, parts.catalog)
     rotator = Rotator(signer, parts.rotation, clock, seen)
-    return calls, handlers(
-        calls,
+    rpcs = every_rpc(
         TokenService(issuer, signer, authorizer),
         QueryService(issuer, queries, max_message_bytes, authorizer),
         KeyService(signer, rotator, parts.rotation, clock, authorizer),
         RevocationService(parts.revocations, authorizer),
         max_message_bytes,
     )
+    return calls, factory, rpcs
 
 
 def issue(

@@ -8,9 +8,9 @@ import pytest
 
 from sidecar.core.callers import ANONYMOUS, Caller, Proof
 from sidecar.core.errors import UsherError
-from sidecar.rpc.access import ACCESS, Listener, Needs, check_needs
-from sidecar.rpc.callers import LOCAL_ADMIN
 from sidecar.rpc.server import RpcListener
+from sidecar.services.access import ACCESS, Listener, Needs, check_needs
+from sidecar.services.callers import LOCAL_ADMIN
 from tests.rpc.running import new_handlers, new_parts
 
 

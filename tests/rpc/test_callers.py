@@ -25,12 +25,13 @@ from usher.v1 import key_service_pb2, token_service_pb2
 from sidecar.core.callers import Caller, CallerIdentity, Directory
 from sidecar.core.events import CallerRefused, RpcFinished
 from sidecar.core.keys import Algorithm, generate
-from sidecar.rpc.access import ACCESS, Listener
-from sidecar.rpc.callers import Callers, Door, Facts
-from sidecar.rpc.issuer_keys import IssuerKeys
+from sidecar.rpc.doors import Door
 from sidecar.rpc.peer_relay import PeerRelay
-from sidecar.rpc.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
 from sidecar.rpc.tls import Tls, TlsFiles
+from sidecar.services.access import ACCESS, Listener
+from sidecar.services.callers import Callers, Facts
+from sidecar.services.issuer_keys import IssuerKeys
+from sidecar.services.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
 from tests import certificates
 from tests.fakes import FakeClock, Recorder
 from tests.rpc.running import ISSUE, LIST_KEYS, PATIENCE, Running, issue, running

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from usher.v1 import key_service_pb2, query_service_pb2, revocation_service_pb2, token_service_pb2, values_pb2
 
 from sidecar.core.errors import Reason, UsherError
-from sidecar.rpc import contract
-from sidecar.rpc.contract import request_parser
+from sidecar.services import contract
+from sidecar.services.contract import request_parser
 from tests.rpc.running import ISSUE, RUN, issue, principal, run, running
 
 REQUESTS = (

@@ -14,7 +14,14 @@ from usher.v1 import query_service_pb2, values_pb2
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.values import Column, Kind, ResultSet
-from sidecar.rpc.convert import dict_to_struct, duration, result_bytes, seconds, struct_to_dict, timestamp
+from sidecar.services.convert import (
+    dict_to_struct,
+    duration,
+    result_bytes,
+    seconds,
+    struct_to_dict,
+    timestamp,
+)
 from tests.rpc.running import ID_COLUMN, integers
 
 TEXTS = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)

@@ -12,7 +12,7 @@ from usher.v1 import values_pb2
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.values import NULL, Column, Kind, Parameter
-from sidecar.rpc.convert_values import column_data, parameter
+from sidecar.services.convert_values import column_data, parameter
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)

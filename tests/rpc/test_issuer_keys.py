@@ -13,8 +13,8 @@ import pytest
 from sidecar.core.errors import UsherError
 from sidecar.core.events import CallerKeysFetched
 from sidecar.core.keys import Algorithm, generate
-from sidecar.rpc import issuer_keys
-from sidecar.rpc.issuer_keys import (
+from sidecar.services import issuer_keys
+from sidecar.services.issuer_keys import (
     COOL_DOWN_SECONDS,
     MOST_WAITING,
     REFRESH_SECONDS,

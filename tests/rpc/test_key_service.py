@@ -19,8 +19,8 @@ from sidecar.core.ring_clock import RingClock
 from sidecar.core.rotation import Rotator, join
 from sidecar.core.rotation_settings import RotationSettings
 from sidecar.core.signer import Signer
-from sidecar.rpc.access import Listener
-from sidecar.rpc.key_service import KeyService
+from sidecar.services.access import Listener
+from sidecar.services.key_service import KeyService
 from tests.fakes import START, FakeClock, Recorder
 from tests.rpc.running import LIST_KEYS, REVOKE_KEY, ROTATE_KEYS, Running, running
 

@@ -18,7 +18,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from sidecar.rpc.peer_relay import MAX_CONNECTIONS_EACH, PeerCredentials, PeerRelay, peer_credentials
+from sidecar.rpc.peer_relay import MAX_CONNECTIONS_EACH, PeerRelay
+from sidecar.services.peers import PeerCredentials, peer_credentials
 from tests.rpc.running import PATIENCE, until
 
 ME = PeerCredentials(uid=os.geteuid(), gid=os.getegid())

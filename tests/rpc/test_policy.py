@@ -16,7 +16,7 @@ from sidecar.core.policy.claim_rules import FixedClaim, ListedClaim
 from sidecar.core.policy.patterns import parse
 from sidecar.core.policy.rules import Rate, RoleRules
 from sidecar.core.statements import Catalog, NamedColumn, NamedStatement
-from sidecar.rpc.access import ACCESS, Listener
+from sidecar.services.access import ACCESS, Listener
 from tests.rpc.running import ISSUE, LIST_KEYS, RUN, VERIFY, WHO_AM_I, Running, issue, principal, run, running
 
 CALLER = Caller(name="orders", proof=Proof.KEY, identity="key", admin=False, attributes={})

@@ -16,10 +16,10 @@ import pytest
 from sidecar.core.callers import CallerIdentity, Directory, Proof
 from sidecar.core.errors import UsherError
 from sidecar.core.keys import Algorithm, SigningKey, generate
-from sidecar.rpc.callers import Authenticator, Facts
-from sidecar.rpc.issuer_keys import REFRESH_SECONDS, IssuerKeys
-from sidecar.rpc.peer_relay import PeerCredentials
-from sidecar.rpc.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
+from sidecar.services.callers import Authenticator, Facts
+from sidecar.services.issuer_keys import REFRESH_SECONDS, IssuerKeys
+from sidecar.services.peers import PeerCredentials
+from sidecar.services.proofs import CertificateProof, KeyProof, ProcessProof, TokenProof
 from tests import certificates
 from tests.fakes import FakeClock, Recorder
 
@@ -264,7 +264,7 @@ async def test_a_remembered_token_is_looked_up_in_the_callers_of_now() -> None:
 
 
 async def test_memory_of_tokens_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.rpc.proofs._MOST_REMEMBERED", 3)
+    monkeypatch.setattr("sidecar.services.proofs._MOST_REMEMBERED", 3)
     async with issuing() as (issuer, proof):
         for number in range(10):
             assert await proof.authenticate(bearer(issuer.token(jti=str(number))), EVERYONE)

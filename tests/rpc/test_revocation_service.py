@@ -14,7 +14,7 @@ from usher.v1 import revocation_service_pb2 as pb
 from sidecar.core.deny_list import By
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.revocation_memory import MemoryRevocations
-from sidecar.rpc.access import Listener
+from sidecar.services.access import Listener
 from tests.fakes import START, FakeClock
 from tests.rpc.running import (
     ISSUE,

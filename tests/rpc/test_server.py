@@ -18,10 +18,11 @@ from usher.v1 import key_service_pb2, query_service_pb2, token_service_pb2
 
 from sidecar.core.errors import SettingsError
 from sidecar.core.events import RpcFinished
-from sidecar.rpc.access import Listener
-from sidecar.rpc.callers import Door
+from sidecar.rpc.doors import Door
 from sidecar.rpc.peer_relay import PeerRelay
-from sidecar.rpc.server import KEY_SERVICE, QUERY_SERVICE, REVOCATION_SERVICE, TOKEN_SERVICE, RpcListener
+from sidecar.rpc.server import RpcListener
+from sidecar.services.access import Listener
+from sidecar.services.rpcs import KEY_SERVICE, QUERY_SERVICE, REVOCATION_SERVICE, TOKEN_SERVICE
 from tests.rpc.running import (
     ISSUE,
     LIST_KEYS,

@@ -7,7 +7,8 @@ import pytest
 from google.rpc import error_details_pb2
 
 from sidecar.core.errors import FieldViolation, Reason, UsherError, invalid_field
-from sidecar.rpc.status import CODES, DOMAIN, Refusal, rich_status
+from sidecar.rpc.status import CODES, Refusal
+from sidecar.services.status import DOMAIN, rich_status
 from tests.rpc.running import RUN, run, running
 
 HEADER_LIST_BYTES = 8192

@@ -14,7 +14,7 @@ from usher.v1 import token_service_pb2 as pb
 
 from sidecar.core import jws
 from sidecar.core.events import TokenIssued, TokenRefused
-from sidecar.rpc.convert import struct_to_dict
+from sidecar.services.convert import struct_to_dict
 from tests.fakes import START
 from tests.rpc.running import ISSUE, ISSUER, VERIFY, Running, issue, running
 

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any, Final, TypeVar
 
 import protovalidate
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError, Message
 
 from sidecar.core.errors import FieldViolation, Reason, UsherError, invalid_field
@@ -25,6 +25,8 @@ MAX_SCALARS: Final = 1000
 """Elements of one list of texts or numbers, such as audiences."""
 MAX_STRUCT_BYTES: Final = 64 * 1024
 """Of claims as they travel; what core admits is far smaller (core/claims.py)."""
+_MAX_JSON_DEPTH: Final = 100
+"""Messages inside messages, as in protobuf itself."""
 _STRUCT: Final = "google.protobuf.Struct"
 
 
@@ -32,7 +34,7 @@ _STRUCT: Final = "google.protobuf.Struct"
 def _pool() -> descriptor_pool.DescriptorPool:
     """A pool of its own: the default one holds the stubs, which have the same names."""
     files = descriptor_pb2.FileDescriptorSet.FromString(
-        (resources.files("sidecar.rpc") / "contract.binpb").read_bytes()
+        (resources.files("sidecar.services") / "contract.binpb").read_bytes()
     )
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
@@ -46,20 +48,59 @@ def request_parser(stub_class: type[M], max_bytes: int = 2**31) -> Callable[[byt
     The message it returns has the fields of `stub_class`. It raises UsherError: MALFORMED_REQUEST for bytes
     that are no such message, INVALID_FIELD with every violation for one that breaks a rule or is too large.
     """
-    message_class: Any = message_factory.GetMessageClass(
-        _pool().FindMessageTypeByName(stub_class.DESCRIPTOR.full_name)
+    message_class: Any = _ruled(stub_class)
+
+    def decode(data: bytes) -> M:
+        try:
+            message: M = message_class.FromString(data)
+        except DecodeError:
+            raise _malformed(stub_class, "use the published contract") from None
+        return message
+
+    return _checking(decode, max_bytes)
+
+
+def json_parser(stub_class: type[M], max_bytes: int = 2**31) -> Callable[[bytes], M]:
+    """As request_parser, from JSON (protobuf.dev/programming-guides/json).
+
+    A field that the contract does not have is refused: a misspelt `readOnly` must not become a write.
+    """
+    message_class: Any = _ruled(stub_class)
+
+    def decode(data: bytes) -> M:
+        try:
+            message: M = json_format.Parse(
+                data, message_class(), descriptor_pool=_pool(), max_recursion_depth=_MAX_JSON_DEPTH
+            )
+        except (json_format.ParseError, ValueError, TypeError, RecursionError):
+            # The cause may repeat what the caller sent.
+            raise _malformed(
+                stub_class,
+                "JSON names fields as the contract does, has no others, and 64-bit numbers as text",
+            ) from None
+        return message
+
+    return _checking(decode, max_bytes)
+
+
+def _ruled(stub_class: type[Message]) -> Any:
+    """The class of the same message, with its rules."""
+    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(stub_class.DESCRIPTOR.full_name))
+
+
+def _malformed(stub_class: type[Message], remedy: str) -> UsherError:
+    return UsherError(
+        Reason.MALFORMED_REQUEST, f"the request is not a valid {stub_class.DESCRIPTOR.full_name}; {remedy}"
     )
+
+
+def _checking(decode: Callable[[bytes], M], max_bytes: int) -> Callable[[bytes], M]:
+    """A parser from what makes a message of bytes."""
 
     def parse(data: bytes) -> M:
         if len(data) > max_bytes:
             raise invalid_field("request", f"has {len(data)} bytes, the limit is {max_bytes}; send less")
-        try:
-            message: M = message_class.FromString(data)
-        except DecodeError:
-            raise UsherError(
-                Reason.MALFORMED_REQUEST,
-                f"the request is not a valid {stub_class.DESCRIPTOR.full_name}; use the published contract",
-            ) from None
+        message = decode(data)
         # Before the rules: they would look at every element, however many there are.
         _check_element_count(message)
         violations = [

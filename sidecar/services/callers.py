@@ -9,14 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-import grpc.aio
-
 from sidecar.core.callers import ANONYMOUS, Caller, Directory, Proof, unproven
 from sidecar.core.errors import UsherError
 from sidecar.core.events import CallerRefused, Observer
-from sidecar.rpc.access import Listener
-from sidecar.rpc.peer_relay import PeerCredentials, PeerRelay
-from sidecar.rpc.tls import Tls
+from sidecar.services.access import Listener
+from sidecar.services.peers import PeerCredentials
 
 LOCAL_ADMIN: Final = replace(ANONYMOUS, admin=True)
 """Whoever reaches the admin socket while no callers are configured: it is for this user alone."""
@@ -41,37 +38,22 @@ class Authenticator(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
-    """An address that callers come through.
+class Door(Protocol):
+    """An address that callers come through, by whatever transport."""
 
-    `tls` is for TCP, `relay` for a Unix socket; both bring proofs. `takes_anonymous` is false where other
-    machines come in, unless the operator allows it by name; `for_admin` is true for the admin Unix socket.
-    """
+    @property
+    def takes_anonymous(self) -> bool:
+        """Whether whoever proves nothing may come in: false where other machines do, unless allowed."""
+        ...
 
-    tls: Tls | None = None
-    relay: PeerRelay | None = None
-    takes_anonymous: bool = True
-    for_admin: bool = False
+    @property
+    def for_admin(self) -> bool:
+        """Whether it is the admin Unix socket."""
+        ...
 
-    def facts(self, context: grpc.aio.ServicerContext[Any, Any]) -> Facts:
-        """What the call brings. Raises UsherError for a connection that came past the relay."""
-        certificate: bytes | None = None
-        process: PeerCredentials | None = None
-        if self.relay is not None:
-            process = self.relay.credentials(context.peer())
-            if process is None:
-                raise unproven("the connection did not come through the socket", Proof.UNIX)
-        elif self.tls is not None:
-            certificate = next(iter(context.auth_context().get("x509_pem_cert", ())), None)
-        authorization = tuple(
-            value for key, value in context.invocation_metadata() or () if key == "authorization"
-        )
-        return Facts(certificate=certificate, process=process, authorization=authorization)
-
-
-OPEN_DOOR: Final = Door()
-"""A local address without proofs of the connection."""
+    def facts(self, call: Any) -> Facts:
+        """What a call brings. Raises UsherError for a connection that must not be here."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +78,18 @@ class Callers:
         """Puts these callers in force, whole; `anonymous`: those that offer no proof are taken as well."""
         self._configured = _Configured(directory=directory, anonymous=anonymous)
 
-    async def identify(self, context: grpc.aio.ServicerContext[Any, Any], listener: Listener) -> Caller:
-        """Who makes the call. Raises UsherError CALLER_UNAUTHENTICATED."""
-        door = self._doors[listener]
+    async def identify(self, call: Any, listener: Listener) -> Caller:
+        """Who makes a call to a gRPC address. Raises UsherError CALLER_UNAUTHENTICATED."""
+        return await self.identify_at(self._doors[listener], call)
+
+    async def identify_at(self, door: Door, call: Any) -> Caller:
+        """Who makes a call that came through this door. Raises UsherError CALLER_UNAUTHENTICATED."""
         while True:
             configured = self._configured
             if configured is None:
                 return LOCAL_ADMIN if door.for_admin else ANONYMOUS
             try:
-                caller = await self._known(door, configured, context)
+                caller = await self._known(door, configured, call)
             except UsherError as error:
                 self._observer(CallerRefused(proof=error.metadata["proof"], detail=error.message))
                 raise
@@ -113,10 +98,8 @@ class Callers:
             if configured is self._configured:
                 return caller
 
-    async def _known(
-        self, door: Door, configured: _Configured, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> Caller:
-        facts = door.facts(context)
+    async def _known(self, door: Door, configured: _Configured, call: Any) -> Caller:
+        facts = door.facts(call)
         for authenticator in self._authenticators:
             caller = await authenticator.authenticate(facts, configured.directory)
             if caller is not None:

@@ -14,7 +14,7 @@ from usher.v1 import values_pb2 as values
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.values import ResultSet
-from sidecar.rpc.convert_values import column_data
+from sidecar.services.convert_values import column_data
 
 
 def struct_to_dict(struct: Struct) -> dict[str, Any]:

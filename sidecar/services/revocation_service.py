@@ -11,7 +11,7 @@ from sidecar.core.deny_list import By, Revocation
 from sidecar.core.errors import invalid_field
 from sidecar.core.policy import Ask, Authorizer
 from sidecar.core.revocations import Revocations
-from sidecar.rpc.convert import seconds, timestamp
+from sidecar.services.convert import seconds, timestamp
 
 DEFAULT_ENTRIES: Final = 1000
 """Returned when the caller names no limit."""

@@ -10,8 +10,8 @@ from sidecar.core.callers import Caller
 from sidecar.core.issuer import Issuer, Scope, TokenRequest
 from sidecar.core.policy import Ask, Authorizer, Grant, Principal, Run
 from sidecar.core.queries import QueryRequest, ScopedQueries
-from sidecar.rpc.convert import duration, result_bytes, seconds, struct_to_dict
-from sidecar.rpc.convert_values import parameter
+from sidecar.services.convert import duration, result_bytes, seconds, struct_to_dict
+from sidecar.services.convert_values import parameter
 
 
 class QueryService:

@@ -8,7 +8,7 @@ from sidecar.core.callers import Caller
 from sidecar.core.issuer import Issuer, TokenRequest
 from sidecar.core.policy import Ask, Authorizer, Principal
 from sidecar.core.signer import Signer
-from sidecar.rpc.convert import dict_to_struct, seconds, struct_to_dict, timestamp
+from sidecar.services.convert import dict_to_struct, seconds, struct_to_dict, timestamp
 
 
 class TokenService:

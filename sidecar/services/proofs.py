@@ -12,8 +12,8 @@ from sidecar.core.client_certificates import certified_names
 from sidecar.core.clock import Clock
 from sidecar.core.service_tokens import ServiceToken, kid_of, verify
 from sidecar.core.trusted_keys import TrustedKey
-from sidecar.rpc.callers import Facts
-from sidecar.rpc.issuer_keys import IssuerKeys
+from sidecar.services.callers import Facts
+from sidecar.services.issuer_keys import IssuerKeys
 
 _MOST_REMEMBERED: Final = 1024
 """Certificates, and tokens, that need not be read again."""

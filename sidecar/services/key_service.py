@@ -17,7 +17,7 @@ from sidecar.core.policy import Ask, Authorizer
 from sidecar.core.rotation import Rotator
 from sidecar.core.rotation_settings import RotationSettings
 from sidecar.core.signer import Signer
-from sidecar.rpc.convert import timestamp
+from sidecar.services.convert import timestamp
 
 _STATES: Final = {
     KeyState.PREPARED: pb.KEY_STATE_PREPARED,

@@ -1,0 +1,199 @@
+"""What happens around every call of any transport: caller, parse, deadline, errors, one event."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from sidecar.core.callers import Caller
+from sidecar.core.clock import Clock
+from sidecar.core.deadline import set_deadline
+from sidecar.core.errors import Reason, UsherError
+from sidecar.core.events import Observer, RpcFault, RpcFinished
+from sidecar.core.policy import Authorizer
+from sidecar.services.access import ACCESS, check_needs
+from sidecar.services.status import CODES
+
+M = TypeVar("M", bound=Message)
+
+Behaviour = Callable[[M, Caller], Awaitable[bytes]]
+"""A service method: a checked request and who asks in, the serialized response out."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_SLACK_SECONDS: Final = 0.1
+
+
+class Arrival(Protocol):
+    """A call as its transport brings it."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the caller's deadline; None when it has none."""
+        ...
+
+    def request_ids(self) -> tuple[str, ...]:
+        """What the caller gives as x-request-id, unchecked."""
+        ...
+
+    async def caller(self) -> Caller:
+        """Who makes the call. Raises UsherError for a caller that proves nothing where a proof is needed."""
+        ...
+
+
+class RefusedCall(Exception):
+    """How a call ended that is answered with an error."""
+
+    def __init__(self, error: UsherError, request_id: str) -> None:
+        super().__init__(error.reason.value)
+        self.error = error
+        self.request_id = request_id
+
+
+Parse = Callable[[bytes], M]
+"""Makes a checked request of bytes. Raises UsherError."""
+Handle = Callable[[Arrival, bytes, Parse[M]], Awaitable[bytes]]
+"""Runs one call and returns the serialized response. Raises RefusedCall."""
+
+
+class Calls:
+    """All calls of all transports: what they have in common, and how many there are."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        observer: Observer,
+        default_deadline: float,
+        authorizer: Authorizer,
+        *,
+        max_deadline: float = 60.0,
+        max_concurrent: int = 1000,
+    ) -> None:
+        self._clock = clock
+        self._observer = observer
+        self._default_deadline = default_deadline
+        self._authorizer = authorizer
+        self._max_deadline = max_deadline
+        self._max_concurrent = max_concurrent
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._refusing = False
+
+    def refuse_new(self) -> None:
+        """Refuses every call from now on, those already running excepted: the server is about to stop."""
+        self._refusing = True
+
+    async def until_idle(self, grace: float) -> None:
+        """Returns when no call is running any more, or after `grace` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+
+    def _enter(self) -> None:
+        if self._refusing:
+            raise UsherError(Reason.SHUTTING_DOWN, "the server is shutting down; retry on another")
+        if self._running >= self._max_concurrent:
+            raise UsherError(
+                Reason.TOO_MANY_CALLS,
+                f"the server runs {self._max_concurrent} calls, as many as it admits; retry later",
+                {"limit": str(self._max_concurrent)},
+            )
+        self._running += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        self._running -= 1
+        if self._running == 0:
+            self._idle.set()
+
+    def around(self, service: str, method: str, behaviour: Behaviour[M]) -> Handle[M]:
+        """A service method with all that happens around its calls."""
+        access = ACCESS[f"{service}/{method}"]
+        clock, observer, admit = self._clock, self._observer, self._authorizer.admit
+
+        async def handle(arrival: Arrival, data: bytes, parse: Parse[M]) -> bytes:
+            started = clock.monotonic()
+            request_id = _request_id(arrival)
+            remaining = self._remaining(arrival)
+            deadline = asyncio.timeout(remaining)
+            set_deadline(started + remaining)
+            caller: Caller | None = None
+            code, failed_with = "OK", None
+            try:
+                self._enter()
+                try:
+                    async with deadline:
+                        # Who may not call the method learns nothing about the request (AIP-211).
+                        caller = await arrival.caller()
+                        check_needs(access, caller)
+                        admit(caller, method)
+                        return await behaviour(parse(data), caller)
+                finally:
+                    self._leave()
+            except UsherError as error:
+                failed_with = error
+            except asyncio.CancelledError:
+                # A transport cancels the call as well when its deadline passes, and sometimes comes first.
+                code, failed_with = "CANCELLED", _deadline_exceeded() if _is_past(arrival) else None
+                raise
+            except Exception as error:
+                if isinstance(error, TimeoutError) and deadline.expired():
+                    failed_with = _deadline_exceeded()
+                else:  # a fault of ours: the caller learns that, the log learns the rest
+                    observer(RpcFault(method=f"{service}/{method}", request_id=request_id, error=error))
+                    failed_with = UsherError(
+                        Reason.INTERNAL, f"an unexpected fault; the log has the cause under {request_id}"
+                    )
+            finally:
+                if failed_with is not None:
+                    code = CODES[failed_with.reason].name
+                observer(
+                    RpcFinished(
+                        service=service,
+                        method=method,
+                        code=code,
+                        reason=failed_with.reason.value if failed_with else "",
+                        blame=failed_with.blame.value if failed_with else "",
+                        seconds=clock.monotonic() - started,
+                        request_id=request_id,
+                        caller=caller.name if caller is not None else "",
+                        identity=caller.identity if caller is not None else "",
+                    )
+                )
+            raise RefusedCall(failed_with, request_id)
+
+        return handle
+
+    def _remaining(self, arrival: Arrival) -> float:
+        """Seconds until the caller's deadline, which the server caps; its default when there is none."""
+        remaining = arrival.time_remaining()
+        if remaining is None:
+            return self._default_deadline
+        return min(max(0.0, remaining), self._max_deadline)
+
+
+def _is_past(arrival: Arrival) -> bool:
+    """Whether the caller's deadline has passed, or is about to: both sides count from different moments."""
+    remaining = arrival.time_remaining()
+    return remaining is not None and remaining < _SLACK_SECONDS
+
+
+def _deadline_exceeded() -> UsherError:
+    return UsherError(
+        Reason.DEADLINE_EXCEEDED,
+        "the deadline passed before the call was done; a statement was cancelled unless it had already "
+        "committed: look before you repeat a write",
+    )
+
+
+def _request_id(arrival: Arrival) -> str:
+    """The caller's x-request-id when it is a plain one, else a new id: hostile text never reaches a log."""
+    for value in arrival.request_ids():
+        if _REQUEST_ID.match(value):
+            return value
+    return uuid.uuid4().hex

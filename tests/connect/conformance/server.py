@@ -1,0 +1,130 @@
+"""The conformance suite's service on our transport: listener, HTTP and rules are those of sidecar/connect.
+
+    python -m tests.connect.conformance.server STUBS
+
+STUBS is a folder with the suite's messages. Reads a ServerCompatRequest, serves, and says where.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import struct
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, sys.argv[1])
+
+from connectrpc.conformance.v1 import server_compat_pb2, service_pb2  # type: ignore[import-not-found]
+from google.protobuf import json_format
+
+from sidecar.connect.errors import JSON_TYPE, detail_of, failure, plain_error
+from sidecar.connect.messages import Request, Response
+from sidecar.connect.opening import PROTO_TYPE, open_call
+from sidecar.connect.server import ConnectListener
+from sidecar.connect.tls import TlsPaths
+from sidecar.services.status import Code
+
+SERVICE = "/connectrpc.conformance.v1.ConformanceService/"
+MESSAGES = {
+    "Unary": (service_pb2.UnaryRequest, service_pb2.UnaryResponse),
+    "IdempotentUnary": (service_pb2.IdempotentUnaryRequest, service_pb2.IdempotentUnaryResponse),
+}
+
+
+class Conformance:
+    """Answers as the suite's requests ask it to."""
+
+    def body_limit(self, path: str) -> int:
+        return 4 * 2**20
+
+    async def answer(self, request: Request) -> Response:
+        messages = MESSAGES.get(request.path.removeprefix(SERVICE))
+        if messages is None:
+            known = request.path == f"{SERVICE}Unimplemented"
+            return plain_error(Code.UNIMPLEMENTED, "not offered") if known else Response(404)
+        if request.method != "POST":
+            return Response(405)
+        opened = open_call(request)
+        if isinstance(opened, Response):
+            return opened
+        request_class, response_class = messages
+        try:
+            asked = (
+                json_format.Parse(request.body, request_class())
+                if opened.in_json
+                else request_class.FromString(request.body)
+            )
+        except Exception:
+            return plain_error(Code.INVALID_ARGUMENT, "no such message")
+        try:
+            async with asyncio.timeout(opened.timeout):
+                await asyncio.sleep(asked.response_definition.response_delay_ms / 1000)
+        except TimeoutError:
+            return plain_error(Code.DEADLINE_EXCEEDED, "the deadline passed")
+        return _answered(request, asked, response_class(), opened)
+
+
+def _answered(request: Request, asked: Any, response: Any, opened: Any) -> Response:
+    wanted = asked.response_definition
+    info = service_pb2.ConformancePayload.RequestInfo()
+    for name in dict.fromkeys(name for name, _ in request.headers):
+        info.request_headers.add(name=name.decode(), value=request.every(name))
+    if opened.timeout is not None:
+        info.timeout_ms = round(opened.timeout * 1000)
+    info.requests.add().Pack(asked)
+    headers = [
+        (prefix + header.name.encode(), value.encode())
+        for prefix, group in ((b"", wanted.response_headers), (b"trailer-", wanted.response_trailers))
+        for header in group
+        for value in header.value
+    ]
+    if wanted.HasField("error"):
+        details = [detail_of(detail) for detail in wanted.error.details]
+        wrapped = wanted.error.details.add()
+        wrapped.Pack(info)
+        return failure(Code(wanted.error.code), wanted.error.message, [*details, detail_of(wrapped)], headers)
+    response.payload.data = wanted.response_data
+    response.payload.request_info.CopyFrom(info)
+    if opened.in_json:
+        body = json.dumps(json_format.MessageToDict(response)).encode()
+        return Response(200, JSON_TYPE, body, tuple(headers))
+    return Response(200, PROTO_TYPE, response.SerializeToString(), tuple(headers))
+
+
+async def main() -> None:
+    (size,) = struct.unpack(">I", sys.stdin.buffer.read(4))
+    asked = server_compat_pb2.ServerCompatRequest.FromString(sys.stdin.buffer.read(size))
+    answer = server_compat_pb2.ServerCompatResponse(host="127.0.0.1")
+    with tempfile.TemporaryDirectory() as folder:
+        tls = None
+        if asked.use_tls:
+            place = Path(folder)
+            (place / "cert").write_bytes(asked.server_creds.cert)
+            (place / "key").write_bytes(asked.server_creds.key)
+            (place / "ca").write_bytes(asked.client_tls_cert)
+            tls = TlsPaths(
+                cert=place / "cert",
+                key=place / "key",
+                client_ca=place / "ca" if asked.client_tls_cert else None,
+            )
+            answer.pem_cert = asked.server_creds.cert
+        listener = ConnectListener(
+            "127.0.0.1:0", Conformance(), lambda event: print(event, file=sys.stderr), tls=tls
+        )
+        address = await listener.start()
+    answer.port = int(address.rpartition(":")[2])
+    data = answer.SerializeToString()
+    sys.stdout.buffer.write(struct.pack(">I", len(data)) + data)
+    sys.stdout.buffer.flush()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    await listener.stop(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
