@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import httptools
 
@@ -92,12 +92,12 @@ class Connection(asyncio.Protocol):
     # The transport's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        peer = self._keeper.admit(self, transport)
+        both_ways = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        peer = self._keeper.admit(self, both_ways)
         if peer is None:
-            transport.abort()
+            both_ways.abort()
             return
-        self._transport, self._peer = transport, peer
+        self._transport, self._peer = both_ways, peer
         self._parser = httptools.HttpRequestParser(self)
         self._wait(REQUEST_SECONDS)
 
