@@ -75,6 +75,7 @@ class Connection(asyncio.Protocol):
         self._peer = Peer()
         self._parser: Any = None
         self._timer: asyncio.TimerHandle | None = None
+        self._until: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._drained = self._stays = True
@@ -92,12 +93,12 @@ class Connection(asyncio.Protocol):
     # The transport's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        made = cast(asyncio.Transport, transport)  # uvloop's has the methods, not the class
-        peer = self._keeper.admit(self, made)
+        both_ways = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        peer = self._keeper.admit(self, both_ways)
         if peer is None:
-            made.abort()
+            both_ways.abort()
             return
-        self._transport, self._peer = made, peer
+        self._transport, self._peer = both_ways, peer
         self._parser = httptools.HttpRequestParser(self)
         self._wait(REQUEST_SECONDS)
 
@@ -209,7 +210,7 @@ class Connection(asyncio.Protocol):
         self._run(self._request)
 
     def _run(self, request: Request) -> None:
-        self._cancel_timer()
+        self._until = None
         self._keeper.busy(self)
         self._task = self._loop.create_task(self._answer(request))
 
@@ -269,8 +270,20 @@ class Connection(asyncio.Protocol):
 
     def _wait(self, seconds: float) -> None:
         """Drops the connection unless something happens before."""
-        self._cancel_timer()
-        self._timer = self._loop.call_later(seconds, self.abort)
+        self._until = self._loop.time() + seconds
+        # A timer that is due earlier looks again then: one for each request would fill the loop's heap.
+        if self._timer is None or self._timer.when() > self._until:
+            self._cancel_timer()
+            self._timer = self._loop.call_at(self._until, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._until is None:
+            return
+        if self._loop.time() >= self._until:
+            self.abort()
+        else:
+            self._timer = self._loop.call_at(self._until, self._look)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
