@@ -43,7 +43,7 @@ LANGUAGES: Final = (
     Language(
         name="go",
         needs=("go",),
-        build=(("go", "build", "-o", "{out}/go", "./runner"),),
+        build=(("go", "build", "-trimpath", "-o", "{out}/go", "./runner"),),
         run=("{out}/go",),
     ),
     Language(
