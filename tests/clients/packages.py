@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.clients.runners import CLIENTS
+from tests.clients.runners import CLIENTS, MAVEN
 
 GO_MODULE: Final = "usher.dev/client-go"
 GO_VERSION: Final = "v0.1.0"
@@ -76,7 +76,7 @@ def typescript(out: Path) -> Path:
 
 def java(out: Path) -> Path:
     """The jar."""
-    _run("mvn", "-q", "-B", "-DskipTests", "package", language="java")
+    _run("mvn", *MAVEN, "-DskipTests", "package", language="java")
     return next((CLIENTS / "java/target").glob("usher-client-*.jar"))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 CLIENTS: Final = Path(__file__).parents[2] / "clients"
 ANSWER_SECONDS: Final = 60
-MAVEN: Final = ("-q", "-B", "-Dmaven.compiler.failOnWarning")
+MAVEN: Final = ("-q", "-B", "-Dstyle.color=never", "-Dmaven.compiler.failOnWarning")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ LANGUAGES: Final = (
     Language(
         name="go",
         needs=("go",),
-        build=(("go", "build", "-o", "{out}/go", "./runner"),),
+        build=(("go", "build", "-trimpath", "-o", "{out}/go", "./runner"),),
         run=("{out}/go",),
     ),
     Language(

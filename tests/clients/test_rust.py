@@ -48,6 +48,7 @@ def cargo(*arguments: str, cwd: Path = FOLDER, **environment: str) -> str:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The crate as it would be published, unpacked."""
+    cargo("update", "--quiet", "--workspace")  # makes Cargo.lock if there is none, and leaves it if there is
     cargo("package", "--package", "usher-client", "--no-verify", "--allow-dirty")
     folder = tmp_path_factory.mktemp("package")
     with tarfile.open(TARGET / "package/usher-client-0.1.0.crate") as archive:
@@ -90,7 +91,7 @@ def test_its_own_tests(live_sidecar: Any) -> None:
 
 def test_its_documentation_compiles() -> None:
     cargo("test", "--doc")
-    cargo("doc", "--no-deps", "--quiet", RUSTDOCFLAGS="-D warnings")
+    cargo("doc", "--workspace", "--no-deps", "--quiet", RUSTDOCFLAGS="-D warnings")
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def check(printed: str) -> None:
 async def test_go(live_sidecar: Any, tmp_path: Path) -> None:
     go = toolchain("go")
     folder = CLIENTS / "go"
-    await run(folder, go, "build", "-o", str(tmp_path / "smoke"), "./smoke")
+    await run(folder, go, "build", "-trimpath", "-o", str(tmp_path / "smoke"), "./smoke")
     check(await run(folder, str(tmp_path / "smoke"), live_sidecar.grpc_address))
 
 

@@ -119,6 +119,13 @@ async fn a_server_that_is_silent_or_hangs_up_does_not_hold_a_call() {
     let error = waiting.issue_token("a", json!({}), TokenOptions::new()).await.expect_err("silence");
     assert_eq!((error.reason.as_str(), error.code), ("CLIENT_DEADLINE", Code::DeadlineExceeded));
     assert!(!error.retryable);
+    // The deadline holds while the connection is made, too.
+    let target = silent.local_addr().expect("an address").to_string();
+    let secured = Client::builder().target(target).tls().retries(0).timeout(Duration::from_millis(500));
+    let started = Instant::now();
+    let failed = secured.build().expect("a client").issue_token("a", json!({}), TokenOptions::new()).await;
+    assert_eq!(reason(failed), "CLIENT_DEADLINE");
+    assert!(started.elapsed() < Duration::from_secs(4));
     let (target, _) = hanging_up().await;
     let error = once(target).issue_token("a", json!({}), TokenOptions::new()).await.expect_err("no answer");
     assert_eq!((error.reason.as_str(), error.code), ("CLIENT_UNREACHABLE", Code::Unavailable));
