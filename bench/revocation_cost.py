@@ -161,7 +161,7 @@ def reach(server: EmbeddedPostgres, key: str, place: Path) -> None:
 
 def _spread(found: list[float]) -> str:
     ordered = sorted(found)
-    last = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    last = ordered[-(-99 * len(ordered) // 100) - 1]
     return (
         f"median {statistics.median(ordered):.1f}, p99 {last:.1f}, most {ordered[-1]:.1f} of {len(ordered)}"
     )

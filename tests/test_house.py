@@ -137,6 +137,11 @@ def test_every_check_of_the_doctor_is_documented_in_its_order() -> None:
     assert tuple(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == doctor.CHECKS
 
 
+def test_no_page_waits_for_a_figure() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").rglob("*.md")]
+    assert [page.name for page in pages if re.search(r"FIGURE_|\bTBD\b|\bTODO\b", page.read_text())] == []
+
+
 def test_every_command_is_documented() -> None:
     text = (ROOT / "docs/settings.md").read_text()
     commands = []

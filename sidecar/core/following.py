@@ -52,6 +52,7 @@ class Follower:
         self._reachable: bool | None = None
         self._skewed = False
         self._diverged = False
+        self._left_behind = False
 
     @property
     def ring(self) -> KeyRing:
@@ -95,7 +96,8 @@ class Follower:
             snapshot = await self.store.load()
             self._hear(snapshot)
             self._go_over_to(snapshot)
-            if self._ring.version:
+            # One that can put nothing back must not be taken for one that serves what the store holds.
+            if self._ring.version and not self._left_behind:
                 await self._tell()
         except (UsherError, SettingsError) as error:
             self._report(False, error.message if isinstance(error, UsherError) else str(error))
@@ -132,6 +134,8 @@ class Follower:
     def trouble(self) -> str | None:
         """Why verifiers should be served by another replica, in public words; None when they need not be."""
         silent = self.silent_seconds
+        if self._left_behind:
+            return "the key store lost the ring that is served here and holds another; start again for that"
         if not self.store.shared or silent <= self._settings.replica_timeout / 2:
             return self.clock.trouble()
         return f"the key store has not been reached for {int(silent)} s; keys may have changed there"
@@ -148,11 +152,13 @@ class Follower:
     def _go_over_to(self, found: Snapshot, *, partial: bool = False) -> None:
         """Puts a newer ring in force. `partial`: only the ring of `found` is known."""
         before, ring = self._ring, found.ring
-        if ring.version < before.version:
+        older = ring.version < before.version
+        if older:
             self._observer(KeyStoreOlder(found=ring.version, served=before.version))
         elif ring.version > before.version and self._adopt(ring):
             self._ring = ring
         self._diverged = ring.version == self._ring.version and _kids(ring) != _kids(self._ring)
+        self._left_behind = not self._signs and (older or self._diverged)
         if partial:
             self._snapshot = replace(self._snapshot, ring=ring, now=found.now)
         else:

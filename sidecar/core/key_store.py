@@ -16,6 +16,9 @@ from sidecar.core.keyring import KeyRing
 OTHERS: Final = "*"
 """Stands for every client of the JWKS that no setting names."""
 
+FORGET_SECONDS: Final = 3600
+"""How long a replica that fell silent is still shown, once it can sign no more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:

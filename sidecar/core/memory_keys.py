@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sidecar.core.clock import Clock, woken_or_later
-from sidecar.core.key_store import Beat, Fetch, Outcome, Replica, Snapshot, Swapped, joined
+from sidecar.core.key_store import FORGET_SECONDS, Beat, Fetch, Outcome, Replica, Snapshot, Swapped, joined
 from sidecar.core.keyring import KeyRing
-
-FORGET_SECONDS = 3600.0
-"""How long a replica that fell silent is still shown, once it can sign no more."""
 
 
 class MemoryKeyStore:

@@ -7,13 +7,14 @@ comes second goes on with the ring of the first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from sidecar.core import gating, keyring
 from sidecar.core.clock import Clock
-from sidecar.core.errors import Reason, UsherError
+from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import (
     KeyActivatedUnseen,
     KeyHeldBack,
@@ -148,7 +149,7 @@ class Rotator:
         Raises as keyring.rotate and KeyStore, UsherError VERIFIER_NOT_SEEN unless forced, and
         KEY_STORE_CONFLICT when another replica has just let another key sign.
         """
-        async with self._turn:
+        async with self._asked():
             before = (await self.follower.sync()).ring.active
             assert before is not None  # no other ring is ever in force
             for _ in range(_MOST_ATTEMPTS):
@@ -177,7 +178,7 @@ class Rotator:
 
         Raises as keyring.revoke and KeyStore, and UsherError KEY_STORE_CONFLICT.
         """
-        async with self._turn:
+        async with self._asked():
             for _ in range(_MOST_ATTEMPTS):
                 snapshot = await self.follower.sync()
                 now = self._now()
@@ -196,6 +197,17 @@ class Rotator:
                         unconfirmed=unconfirmed,
                     )
         raise UsherError(Reason.KEY_STORE_CONFLICT, "other replicas keep changing the key ring; retry")
+
+    @contextlib.asynccontextmanager
+    async def _asked(self) -> AsyncIterator[None]:
+        """A turn for who asks for a change, and is told why a store that is there cannot be used."""
+        try:
+            async with self._turn:
+                yield
+        except SettingsError as error:
+            raise UsherError(
+                Reason.KEY_STORE_UNAVAILABLE, f"the key store cannot be opened: {error}"
+            ) from None
 
     def _due(self, snapshot: Snapshot) -> Change:
         """The ring of a snapshot with all that is due; the same ring when that is nothing."""
@@ -245,7 +257,7 @@ class Rotator:
         while True:
             try:
                 snapshot = await self.follower.sync()
-            except UsherError:
+            except (UsherError, SettingsError):  # the follower has said so, and the key is revoked
                 snapshot = self.follower.snapshot
             late = gating.unconfirmed(snapshot, version, self._clock.now(), self._settings)
             if not late or self._clock.monotonic() >= deadline:

@@ -17,7 +17,7 @@ import asyncpg
 
 from sidecar.core.clock import Clock, woken_or_later
 from sidecar.core.errors import Reason, SettingsError, UsherError
-from sidecar.core.key_store import Beat, Fetch, Outcome, Replica, Snapshot, Swapped
+from sidecar.core.key_store import FORGET_SECONDS, Beat, Fetch, Outcome, Replica, Snapshot, Swapped
 from sidecar.core.keyring import KeyRing
 from sidecar.core.sealing import Sealer
 from sidecar.core.stored_keys import resealable, ring_of, rows_of
@@ -27,8 +27,6 @@ from sidecar.postgres.pool import check_database_url
 CHANNEL: Final = "usher_keys"
 TIMEOUT_SECONDS: Final = 5.0
 """Of connecting and of each statement: an answer that comes later is no use to a replica that must know."""
-FORGET_SECONDS: Final = 3600
-"""How long a replica that fell silent is still shown, once it can sign no more."""
 
 _SETTINGS: Final = {
     "application_name": "usher-keys",

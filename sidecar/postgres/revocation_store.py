@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from sidecar.core.clock import Clock
+from sidecar.core.clock import Clock, woken_or_later
 from sidecar.core.deny_list import By, Revocation
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.revocations import Addition
@@ -78,13 +78,7 @@ class PostgresRevocations:
 
     async def changed(self) -> None:
         """Returns at a notification, when the connection is lost, or when it is time to look again."""
-        woken = asyncio.ensure_future(self._woken.wait())
-        later = asyncio.ensure_future(self._clock.sleep(POLL_SECONDS if self.told else DEAF_POLL_SECONDS))
-        try:
-            await asyncio.wait({woken, later}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            woken.cancel()
-            later.cancel()
+        await woken_or_later(self._clock, self._woken, POLL_SECONDS if self.told else DEAF_POLL_SECONDS)
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -15,7 +15,7 @@ from sidecar.core.memory_keys import MemoryKeyStore
 from sidecar.core.ring_clock import MAX_SKEW_SECONDS, RingClock
 from sidecar.core.rotation_settings import RotationSettings
 from tests.fakes import Recorder
-from tests.fleet import CrashError, Member, Nature
+from tests.fleet import CrashError, Line, Member, Nature
 from tests.key_stores import begun
 
 SETTINGS = RotationSettings(verifiers=("neon-proxy",))
@@ -160,6 +160,32 @@ async def test_it_never_goes_back_to_an_older_ring(store: MemoryKeyStore, nature
     await one.beat()
     assert (await lost.load()).ring.version > version
     assert [key.key.kid for key in (await lost.load()).ring.keys] == one.kids == kids
+
+
+@pytest.mark.parametrize("older", [1, 0])
+async def test_one_that_cannot_put_the_newer_ring_back_is_not_ready_and_confirms_nothing(
+    store: MemoryKeyStore, nature: Nature, older: int
+) -> None:
+    """A public edge, when no sidecar was running that has the newer one."""
+    one = await started(store, nature)
+    await one.rotator.rotate(force=True)
+    line, seen = Line(store, nature), Recorder()
+    edge = Follower(line, SETTINGS, RingClock(nature.clock()), seen, signs=False)
+    await edge.join()
+    assert edge.trouble() is None
+    served = edge.ring
+    version = served.version - older
+    lost = MemoryKeyStore(nature.clock(), replace(begun(nature.seconds), version=version), shared=True)
+    line._store = lost
+    await edge.sync()
+    assert edge.ring == served
+    assert "lost the ring" in (edge.trouble() or "")
+    assert (await lost.load()).replicas == ()
+    # Somebody who has it puts it back after all.
+    assert (await lost.swap(version, served)).outcome is Outcome.STORED
+    await edge.sync()
+    assert edge.trouble() is None
+    assert [replica.version for replica in (await lost.load()).replicas] == [edge.ring.version]
 
 
 async def test_another_ring_of_the_same_version_is_served_under_the_next(

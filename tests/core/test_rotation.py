@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sidecar.core import rotation
-from sidecar.core.errors import Reason, UsherError
+from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import KeyStepped, RotationFailed
 from sidecar.core.following import Follower
 from sidecar.core.key_store import Snapshot
@@ -119,13 +119,16 @@ async def test_a_key_that_cannot_be_made_is_reported_and_tried_again(
 
 
 class LostStore(MemoryKeyStore):
-    """A store that can be away, and counts who looks."""
+    """A store that can be away, or sealed with a key that is not here, and counts who looks."""
 
     away = False
+    sealed = False
     looks = 0
 
     async def load(self) -> Snapshot:
         self.looks += 1
+        if self.sealed:
+            raise SettingsError("key_encryption_key: another one")
         if self.away:
             raise UsherError(Reason.KEY_STORE_UNAVAILABLE, "it is away")
         return await super().load()
@@ -152,6 +155,47 @@ async def test_a_step_that_is_due_while_the_store_is_away_does_not_spin() -> Non
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def _on(store: MemoryKeyStore, clock: FakeClock, seen: Recorder) -> Rotator:
+    """One that does nothing by itself."""
+    follower = Follower(store, SETTINGS, RingClock(clock), seen)
+    signer = Signer(await join(follower, SETTINGS, seen), SETTINGS, "issuer", follower.clock, seen)
+    return Rotator(signer, SETTINGS, clock, seen, follower)
+
+
+async def test_whoever_asks_for_a_change_is_told_that_the_store_cannot_be_opened() -> None:
+    clock = FakeClock()
+    store = LostStore(clock, shared=True)
+    rotator = await _on(store, clock, Recorder())
+    active = rotator.follower.ring.active
+    assert active is not None
+    store.sealed = True
+    for asked in (rotator.rotate(force=True), rotator.revoke(active.key.kid)):
+        with pytest.raises(UsherError, match="cannot be opened: key_encryption_key") as refused:
+            await asked
+        assert refused.value.reason is Reason.KEY_STORE_UNAVAILABLE
+    assert rotator.follower.ring.active == active
+
+
+async def test_a_revocation_that_is_done_is_answered_even_if_the_store_was_just_sealed_afresh(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock()
+    store = LostStore(clock, shared=True)
+    rotator = await _on(store, clock, Recorder())
+    active = rotator.follower.ring.active
+    assert active is not None
+
+    async def then_sealed() -> None:
+        store.sealed = True
+
+    monkeypatch.setattr(rotator, "_prepare_next_or_report", then_sealed)
+    asked = asyncio.create_task(rotator.revoke(active.key.kid))
+    await clock.advance(5)
+    revoked = await asked
+    assert revoked.active.key.kid != active.key.kid
+    assert rotator.follower.ring.find(active.key.kid) is None
 
 
 async def test_a_rotation_that_is_done_is_answered_even_if_the_next_key_cannot_be_made(
