@@ -125,7 +125,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     try:
         ring = await join(follower, rotation, observe)
     except BaseException:
-        await follower.store.close()
+        await follower.leave()  # else its row holds retired keys back for as long as it might have signed
         raise
     signer = Signer(
         ring, rotation, config.issuer_url, key_clock, observe, revocations, time_trouble=key_clock.trouble
