@@ -17,7 +17,7 @@ run: $(STAMP) ## Start an embedded PostgreSQL with the demo data, and serve (Ctr
 	@exec $(BIN)/usher dev $(ARGS)
 
 ##@ Check
-.PHONY: setup test fast system attacks clients neon-scenarios bench lint types check proto-check
+.PHONY: setup test fast system attacks clients neon-scenarios bench bench-trial lint types check proto-check
 setup: $(STAMP) ## Make the virtual environment from the lock
 
 $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
@@ -29,8 +29,8 @@ $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $(STAMP)
 
-test: $(STAMP) ## Run all tests but the attack corpus
-	@$(BIN)/python -m pytest --ignore=tests/attacks $(ARGS)
+test: $(STAMP) ## Run all tests but the attack corpus and the bench's trial
+	@$(BIN)/python -m pytest --ignore=tests/attacks --ignore=tests/bench/test_run.py $(ARGS)
 
 fast: $(STAMP) ## Run the tests that need no process, database or toolchain
 	@$(BIN)/python -m pytest tests/core tests/telemetry tests/test_house.py $(ARGS)
@@ -50,6 +50,9 @@ clients: $(STAMP) ## Compare the clients of all languages that are here: scenari
 bench: $(STAMP) ## Measure Usher beside its peers and ceilings (ARGS=--quick: some minutes; see bench/README.md)
 	@$(BIN)/python -m bench.run $(ARGS)
 
+bench-trial: $(STAMP) ## Run the bench once with few requests, to see that it runs
+	@$(BIN)/python -m pytest tests/bench/test_run.py $(ARGS)
+
 lint: $(STAMP) ## Check style, formatting and the order of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
 
@@ -57,7 +60,7 @@ types: $(STAMP) ## Check types strictly
 	@$(BIN)/mypy
 	@$(BIN)/mypy -m bench.run -m bench.unguarded -m bench.peers.echo -m bench.peers.naive
 
-check: lint types proto-check test attacks ## All of the above, plus proto lint and generated-code drift
+check: lint types proto-check test attacks bench-trial ## All of the above, plus proto lint and generated-code drift
 
 proto-check: $(STAMP) ## Lint the contract, check it for breaking changes and the stubs for drift
 	@$(BIN)/python proto/tools/generate.py lint

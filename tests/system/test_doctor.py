@@ -86,7 +86,7 @@ async def test_a_deployment_that_is_well(
         process, tmp_path, "--admin-database-url", dsn, *accepted, **settings_of(process, demo)
     )
     # By --connect-to nobody looks the name up.
-    assert (done.returncode, worse(checks)) == (0, {"jwks_address": "warning"})
+    assert (done.returncode, worse(checks)) == (0, {"key_store": "warning", "jwks_address": "warning"})
     assert PASSWORD not in done.stdout
     assert demo["claim_key"].partition(":")[2] not in done.stdout
 
@@ -98,6 +98,7 @@ async def test_a_path_that_is_not_passed_on_hides_nothing_else(
     done, checks = await examined(process, tmp_path, path="/keys", **settings_of(process, demo))
     assert done.returncode == 1
     assert worse(checks) == {
+        "key_store": "warning",  # keys in memory
         "audit": "warning",
         "jwks_address": "warning",
         "jwks_answer": "failed",
@@ -172,6 +173,7 @@ async def test_neon_by_the_token_of_the_sidecar(
     assert worse(checks) == {
         "safety": "warning",
         "deny_list": "warning",
+        "key_store": "warning",  # keys in memory
         "audit": "warning",
         "jwks_address": "warning",
         "jwks_certificate": "warning",

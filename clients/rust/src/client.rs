@@ -196,7 +196,7 @@ impl Client {
     /// Takes a key out of the set at once; on the admin address.
     pub async fn revoke_key(&self, kid: impl Into<String>) -> Result<RevokeKeyResponse, Error> {
         let call = |channel, request| async move { KeyServiceClient::new(channel).revoke_key(request).await };
-        self.call(false, RevokeKeyRequest { kid: kid.into() }, call).await
+        self.call(false, RevokeKeyRequest { kid: kid.into(), delay: None }, call).await
     }
 
     /// Runs a call within its deadline, and again where that changes nothing.
