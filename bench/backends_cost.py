@@ -10,24 +10,20 @@ Linux: the CPU of a backend is read from /proc.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-from claims_cost import ALICE, PASSWORD, backend_cpu, fit, folder, turn
+from claims_cost import ALICE, PASSWORD, backend_cpu, dsn_of, folder, opened, place_of, turn
 
-from sidecar.core.clock import SystemClock
 from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer
 from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.detection import DetectedBackend
-from sidecar.postgres.pool import Pool, PoolSettings
 from sidecar.postgres.scoped_backend import ClaimSettings
 from sidecar.postgres.session_keys import SessionKey, with_session_key
 
@@ -67,35 +63,14 @@ async def fill(server: EmbeddedPostgres, name: str) -> ClaimKey:
     return key
 
 
-@contextlib.asynccontextmanager
-async def opened(server: EmbeddedPostgres, database: str) -> AsyncIterator[Pool]:
-    """A pool of one connection, opened as a sidecar opens it."""
-    url = f"postgresql://bench:{PASSWORD}@{server.superuser_dsn(f'of_{database}').rpartition('@')[2]}"
-    ready = asyncio.Event()
-    chosen = Pool(
-        PoolSettings(database_url=url, max_size=1, logins=2),
-        fit,
-        SystemClock(),
-        lambda event: ready.set(),
-        functools.partial(with_session_key, database_url=url, role="authenticated"),
-    )
-    running = asyncio.create_task(chosen.run())
-    await ready.wait()
-    assert chosen.trouble is None, chosen.trouble
-    try:
-        yield chosen
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await chosen.close(5)
-
-
 async def measure(server: EmbeddedPostgres, rounds: int) -> dict[str, list[tuple[float, float, float]]]:
     keys = {name: await fill(server, name) for name in WAYS}
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in WAYS}
     for number in range(rounds):
         for name in WAYS[number % 3 :] + WAYS[: number % 3]:
-            async with opened(server, name) as chosen:
+            place = place_of(server, f"of_{name}")
+            opening = functools.partial(with_session_key, database_url=dsn_of(place), role="authenticated")
+            async with opened(place, opening) as chosen:
                 async with chosen.lease() as connection:
                     pid = connection.get_server_pid()
                 backend: Any = DetectedBackend(chosen, ClaimSettings(), CurrentKey(keys[name]))

@@ -24,9 +24,10 @@ from sidecar.core.queries import Statement
 from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer, pool
 from sidecar.postgres.claim_key import ClaimKey, CurrentKey
-from sidecar.postgres.pool import Pool, PoolSettings
-from sidecar.postgres.scoped_backend import ClaimSettings
+from sidecar.postgres.pool import Connect, Pool, PoolSettings
+from sidecar.postgres.scoped_backend import SERIALIZABLE, ClaimSettings, Entry
 from sidecar.postgres.signed_claims import SignedClaimsBackend
+from sidecar.postgres.wire import Step
 
 QUERIES = 300
 """In one turn."""
@@ -43,22 +44,25 @@ QUERY = Statement(
     timeout=30.0,
     max_rows=1000,
 )
-_PLAIN = """
+_PLAIN = f"""
 SELECT pg_catalog.set_config('request.jwt.claims', $1, true),
        pg_catalog.set_config('statement_timeout', $2, true),
-       pg_catalog.set_config('role', $3, true)
+       pg_catalog.set_config('role', $3, true),
+       {SERIALIZABLE}
 """
 
 
 class PlainClaimsBackend(SignedClaimsBackend):
     """The same without tags."""
 
-    async def enter(self, connection: Any, scope: Scope, timeout: float, *, read_only: bool) -> None:
-        await connection.execute("BEGIN READ ONLY" if read_only else "BEGIN")
-        await connection.fetchrow(_PLAIN, scope.payload_json, str(round(timeout * 1000)), self._settings.role)
+    async def entry(self, connection: Any, scope: Scope, timeout: float, *, read_only: bool) -> Entry:
+        role, milliseconds = self._settings.role, str(round(timeout * 1000))
+        begin = Step(sql="BEGIN READ ONLY" if read_only else "BEGIN")
+        claims = Step(sql=_PLAIN, arguments=(scope.payload_json, milliseconds, role))
+        return Entry(role=role, steps=(begin, claims), explain=lambda step, error: None)
 
 
-async def fill(server: EmbeddedPostgres, name: str, up_to: int) -> str:
+async def fill(server: EmbeddedPostgres, name: str, up_to: int | None = None) -> str:
     """A database with the demo; returns its claim key when it has step 2."""
     admin = await installer.connect(server.superuser_dsn())
     await admin.execute(f"CREATE DATABASE {name}")
@@ -67,7 +71,7 @@ async def fill(server: EmbeddedPostgres, name: str, up_to: int) -> str:
     await installer.install(admin, up_to=up_to)
     await admin.execute(installer.demo_script())
     key = ""
-    if up_to > 1:
+    if up_to != 1:
         await installer.make_logins(admin, "bench", 2, password=PASSWORD)
         key = await installer.add_key(admin)
     await admin.close()
@@ -82,20 +86,35 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+def place_of(server: EmbeddedPostgres, database: str) -> str:
+    """What follows the user in a DSN."""
+    return server.superuser_dsn(database).rpartition("@")[2]
+
+
+def dsn_of(place: str) -> str:
+    """For the logins of the bench."""
+    return f"postgresql://bench:{PASSWORD}@{place}"
+
+
 async def fit(connection: Any) -> None:
     """For databases that are known."""
 
 
 @contextlib.asynccontextmanager
-async def opened(server: EmbeddedPostgres, database: str) -> AsyncIterator[Pool]:
-    """A pool of one connection. Each turn has its own: asyncpg replaces connections after many queries."""
-    host = server.superuser_dsn(database).rpartition("@")[2]
+async def opened(
+    place: str, opening: Callable[[Connect], Connect] = lambda connect: connect
+) -> AsyncIterator[Pool]:
+    """A pool of one connection to a place.
+
+    Each turn has its own: asyncpg replaces connections after many queries.
+    """
     ready = asyncio.Event()
     chosen = Pool(
-        PoolSettings(database_url=f"postgresql://bench:{PASSWORD}@{host}", max_size=1, logins=2),
+        PoolSettings(database_url=dsn_of(place), max_size=1, logins=2),
         fit,
         SystemClock(),
         lambda event: ready.set(),
+        opening,
     )
     running = asyncio.create_task(chosen.run())
     await ready.wait()
@@ -129,14 +148,14 @@ async def turn(
 
 
 async def measure(server: EmbeddedPostgres, rounds: int) -> dict[str, list[tuple[float, float, float]]]:
-    key = ClaimKey.parse(await fill(server, "signed", up_to=2))
+    key = ClaimKey.parse(await fill(server, "signed"))
     await fill(server, "plain", up_to=1)
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in WAYS}
     for number in range(rounds):
         for name in WAYS[number % 4 :] + WAYS[: number % 4]:
             kind = SignedClaimsBackend if "signed" in name else PlainClaimsBackend
             pool.SCRUB = PLANS_KEPT if "kept" in name else SCRUB
-            async with opened(server, name.partition(",")[0]) as chosen:
+            async with opened(place_of(server, name.partition(",")[0])) as chosen:
                 async with chosen.lease() as connection:
                     pid = connection.get_server_pid()
                 backend = kind(chosen, ClaimSettings(), CurrentKey(key))

@@ -19,7 +19,7 @@ import grpc
 import jwt
 from usher.v1 import revocation_service_pb2, token_service_pb2
 
-from bench.claims_cost import PASSWORD, fill, folder, opened, turn
+from bench.claims_cost import PASSWORD, fill, folder, opened, place_of, turn
 from sidecar.core.clock import SystemClock
 from sidecar.core.deny_list import By
 from sidecar.core.events import ignore
@@ -86,7 +86,7 @@ async def asking(server: EmbeddedPostgres, rounds: int) -> dict[str, list[tuple[
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in WAYS}
     for number in range(rounds):
         for name in WAYS[number % 3 :] + WAYS[: number % 3]:
-            async with opened(server, databases[name]) as chosen:
+            async with opened(place_of(server, databases[name])) as chosen:
                 async with chosen.lease() as connection:
                     pid = connection.get_server_pid()
                 backend = SignedClaimsBackend(chosen, ClaimSettings(), CurrentKey(keys[name]))

@@ -19,16 +19,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import asyncpg
-from claims_cost import ALICE, PASSWORD, backend_cpu, fit, folder
+from claims_cost import ALICE, PASSWORD, backend_cpu, folder, opened
 
 from sidecar.app.event_loop import run
-from sidecar.core.clock import SystemClock
 from sidecar.core.issuer import Scope
 from sidecar.core.queries import Statement
 from sidecar.core.values import ResultSet
@@ -37,7 +36,7 @@ from sidecar.postgres import installer
 from sidecar.postgres.claim_key import BINDING, ClaimKey, CurrentKey
 from sidecar.postgres.codecs import prepare
 from sidecar.postgres.parameters import bind
-from sidecar.postgres.pool import Pool, PoolSettings
+from sidecar.postgres.pool import Pool
 from sidecar.postgres.scoped_backend import ClaimSettings
 from sidecar.postgres.signed_claims import SignedClaimsBackend, _enter
 from sidecar.postgres.values import columnar
@@ -113,24 +112,6 @@ async def fill(server: EmbeddedPostgres, name: str, up_to: int | None) -> ClaimK
     return ClaimKey.parse(key)
 
 
-@contextlib.asynccontextmanager
-async def opened(address: str, database: str) -> AsyncIterator[Pool]:
-    ready = asyncio.Event()
-    url = f"postgresql://bench:{PASSWORD}@{address}/{database}"
-    chosen = Pool(
-        PoolSettings(database_url=url, max_size=1, logins=2), fit, SystemClock(), lambda event: ready.set()
-    )
-    running = asyncio.create_task(chosen.run())
-    await ready.wait()
-    assert chosen.trouble is None, chosen.trouble
-    try:
-        yield chosen
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await chosen.close(5)
-
-
 @contextlib.contextmanager
 def at_distance(address: str) -> Iterator[str]:
     """The same server, ONE_WAY seconds away."""
@@ -194,7 +175,7 @@ async def measure(
                 for way in WAYS[number % 3 :] + WAYS[: number % 3]:
                     database = "numbered" if way == WAYS[2] else "plain"
                     kind = OneAtATime if way == WAYS[0] else SignedClaimsBackend
-                    async with opened(address, database) as chosen:
+                    async with opened(f"{address}/{database}") as chosen:
                         backend = kind(chosen, ClaimSettings(), CurrentKey(keys[database]))
                         for name, asked in STATEMENTS.items():
                             seen = await turn(backend, chosen, asked, count)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
@@ -86,7 +87,7 @@ def printable(login_role: str | None) -> str:
     """
     parts = ["BEGIN;", _PROLOGUE.strip(), _LEDGER.strip()]
     for script in scripts():
-        parts += [f"-- Step {script.version}: {script.name}", script.up.strip(), _record(script)]
+        parts += [f"-- Step {script.version}: {script.name}", script.up.strip(), recorded(script)]
     if login_role is not None:
         parts += ["-- Lets the login run scoped statements.", _grants(login_role)]
     parts.append("COMMIT;")
@@ -143,7 +144,7 @@ async def install(
             due = [script for script in scripts() if version < script.version <= last]
             for script in due:
                 await connection.execute(script.up)
-                await connection.execute(_record(script))
+                await connection.execute(recorded(script))
             if grants is not None:
                 await connection.execute(grants)
             return due
@@ -223,20 +224,25 @@ async def uninstall(connection: asyncpg.Connection[Any]) -> list[Script]:
 
 
 async def _known_version(connection: asyncpg.Connection[Any]) -> int:
-    version = await installed_version(connection)
-    newest = scripts()[-1].version
+    return known_version(await installed_version(connection), scripts(), "the database")
+
+
+def known_version(version: int, chain: Sequence[Script], what: str) -> int:
+    """The version that `what` has. Raises SettingsError for one that a newer Usher has made."""
+    newest = chain[-1].version
     if version > newest:
         raise SettingsError(
-            f"the database has version {version}, this Usher knows versions up to {newest}; use the Usher "
+            f"{what} has version {version}, this Usher knows versions up to {newest}; use the Usher "
             "that installed it, or a newer one"
         )
     return version
 
 
-def _record(script: Script) -> str:
-    # Both values are ours: a file name that `scripts` has matched.
+def recorded(script: Script, schema: str = "usher") -> str:
+    """SQL that notes in the schema's table of versions that a script has run."""
+    # All values are ours: a file name that `scripts` has matched.
     values = f"({script.version}, '{script.name}')"
-    return f"INSERT INTO usher.schema_version (version, name) VALUES {values} ON CONFLICT DO NOTHING;"  # noqa: S608
+    return f"INSERT INTO {schema}.schema_version (version, name) VALUES {values} ON CONFLICT DO NOTHING;"  # noqa: S608
 
 
 def _grants(login_role: str) -> str:

@@ -11,7 +11,7 @@ import asyncpg
 from sidecar.core.errors import SettingsError
 from sidecar.core.key_store import Outcome
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
-from sidecar.postgres.installer import Script, scripts
+from sidecar.postgres.installer import Script, known_version, recorded, scripts
 from sidecar.postgres.key_store import PostgresKeyStore
 from sidecar.postgres.logins import scram_verifier
 
@@ -40,7 +40,11 @@ def printable() -> str:
     """Everything that `install` would run on an empty database, for review."""
     parts = ["BEGIN;", _PROLOGUE.strip(), _LEDGER.strip()]
     for script in scripts(CHAIN):
-        parts += [f"-- Step {script.version}: {script.name}", script.up.strip(), _record(script)]
+        parts += [
+            f"-- Step {script.version}: {script.name}",
+            script.up.strip(),
+            recorded(script, "usher_keys"),
+        ]
     parts.append("COMMIT;")
     return "\n\n".join(parts) + "\n"
 
@@ -59,7 +63,7 @@ async def install(connection: asyncpg.Connection[Any]) -> list[Script]:
             due = [script for script in scripts(CHAIN) if script.version > version]
             for script in due:
                 await connection.execute(script.up)
-                await connection.execute(_record(script))
+                await connection.execute(recorded(script, "usher_keys"))
             return due
     except DRIVER_ERRORS as error:
         raise translate(error, show_message=True) from None
@@ -135,19 +139,5 @@ async def reseal(store: PostgresKeyStore) -> int:
 
 
 async def _version(connection: asyncpg.Connection[Any]) -> int:
-    version = int(
-        await connection.fetchval("SELECT coalesce(max(version), 0) FROM usher_keys.schema_version")
-    )
-    newest = scripts(CHAIN)[-1].version
-    if version > newest:
-        raise SettingsError(
-            f"the key store has version {version}, this Usher knows versions up to {newest}; use the Usher "
-            "that installed it, or a newer one"
-        )
-    return version
-
-
-def _record(script: Script) -> str:
-    # Both values are ours: a file name that `scripts` has matched.
-    values = f"({script.version}, '{script.name}')"
-    return f"INSERT INTO usher_keys.schema_version (version, name) VALUES {values} ON CONFLICT DO NOTHING;"  # noqa: S608
+    version = await connection.fetchval("SELECT coalesce(max(version), 0) FROM usher_keys.schema_version")
+    return known_version(int(version), scripts(CHAIN), "the key store")
