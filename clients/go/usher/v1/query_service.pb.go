@@ -23,6 +23,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// IsolationLevel is a level of transaction isolation (PostgreSQL documentation, "Transaction Isolation").
+type IsolationLevel int32
+
+const (
+	// READ COMMITTED.
+	IsolationLevel_ISOLATION_LEVEL_UNSPECIFIED IsolationLevel = 0
+	// Each statement sees what was committed before it began.
+	IsolationLevel_ISOLATION_LEVEL_READ_COMMITTED IsolationLevel = 1
+	// All statements see what was committed before the first. May fail with SERIALIZATION_FAILURE: run it again.
+	IsolationLevel_ISOLATION_LEVEL_REPEATABLE_READ IsolationLevel = 2
+	// As if transactions ran one after the other. May fail with SERIALIZATION_FAILURE: run it again.
+	IsolationLevel_ISOLATION_LEVEL_SERIALIZABLE IsolationLevel = 3
+)
+
+// Enum value maps for IsolationLevel.
+var (
+	IsolationLevel_name = map[int32]string{
+		0: "ISOLATION_LEVEL_UNSPECIFIED",
+		1: "ISOLATION_LEVEL_READ_COMMITTED",
+		2: "ISOLATION_LEVEL_REPEATABLE_READ",
+		3: "ISOLATION_LEVEL_SERIALIZABLE",
+	}
+	IsolationLevel_value = map[string]int32{
+		"ISOLATION_LEVEL_UNSPECIFIED":     0,
+		"ISOLATION_LEVEL_READ_COMMITTED":  1,
+		"ISOLATION_LEVEL_REPEATABLE_READ": 2,
+		"ISOLATION_LEVEL_SERIALIZABLE":    3,
+	}
+)
+
+func (x IsolationLevel) Enum() *IsolationLevel {
+	p := new(IsolationLevel)
+	*p = x
+	return p
+}
+
+func (x IsolationLevel) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (IsolationLevel) Descriptor() protoreflect.EnumDescriptor {
+	return file_usher_v1_query_service_proto_enumTypes[0].Descriptor()
+}
+
+func (IsolationLevel) Type() protoreflect.EnumType {
+	return &file_usher_v1_query_service_proto_enumTypes[0]
+}
+
+func (x IsolationLevel) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use IsolationLevel.Descriptor instead.
+func (IsolationLevel) EnumDescriptor() ([]byte, []int) {
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Scope names the end user a statement runs as.
 type Scope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -402,6 +459,531 @@ func (x *RunScopedQueryResponse) GetAffectedRows() int64 {
 	return 0
 }
 
+// StreamScopedQueryRequest is one statement with its parameters. It runs in a READ ONLY transaction: rows that
+// are on their way cannot be taken back.
+type StreamScopedQueryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The end user.
+	Scope *Scope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
+	Sql string `protobuf:"bytes,2,opt,name=sql,proto3" json:"sql,omitempty"`
+	// The parameters, first for $1.
+	Parameters []*Value `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	// How to run it.
+	Options *StreamOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	// The name of a statement that the server holds, instead of `sql`.
+	Statement     string `protobuf:"bytes,5,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamScopedQueryRequest) Reset() {
+	*x = StreamScopedQueryRequest{}
+	mi := &file_usher_v1_query_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamScopedQueryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamScopedQueryRequest) ProtoMessage() {}
+
+func (x *StreamScopedQueryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_query_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamScopedQueryRequest.ProtoReflect.Descriptor instead.
+func (*StreamScopedQueryRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StreamScopedQueryRequest) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *StreamScopedQueryRequest) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *StreamScopedQueryRequest) GetParameters() []*Value {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *StreamScopedQueryRequest) GetOptions() *StreamOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *StreamScopedQueryRequest) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+// StreamOptions limit a stream.
+type StreamOptions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Longest time that Postgres works on one chunk; absent means the server's default, which is also the
+	// longest. How long the whole stream may take is its deadline.
+	StatementTimeout *durationpb.Duration `protobuf:"bytes,1,opt,name=statement_timeout,json=statementTimeout,proto3" json:"statement_timeout,omitempty"`
+	// Most rows to send; 0 means as many as the server allows. The summary says whether more were there.
+	MaxRows       int64 `protobuf:"varint,2,opt,name=max_rows,json=maxRows,proto3" json:"max_rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamOptions) Reset() {
+	*x = StreamOptions{}
+	mi := &file_usher_v1_query_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamOptions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamOptions) ProtoMessage() {}
+
+func (x *StreamOptions) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_query_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamOptions.ProtoReflect.Descriptor instead.
+func (*StreamOptions) Descriptor() ([]byte, []int) {
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StreamOptions) GetStatementTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.StatementTimeout
+	}
+	return nil
+}
+
+func (x *StreamOptions) GetMaxRows() int64 {
+	if x != nil {
+		return x.MaxRows
+	}
+	return 0
+}
+
+// StreamScopedQueryResponse is one part of a stream: the columns first, then chunks of rows, the summary last.
+type StreamScopedQueryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The columns, in order; in the first message alone, which has no rows.
+	Columns []*Column `protobuf:"bytes,1,rep,name=columns,proto3" json:"columns,omitempty"`
+	// The values of this chunk, one entry a column.
+	Data []*ColumnData `protobuf:"bytes,2,rep,name=data,proto3" json:"data,omitempty"`
+	// The number of rows in `data`.
+	RowCount uint32 `protobuf:"varint,3,opt,name=row_count,json=rowCount,proto3" json:"row_count,omitempty"`
+	// In the last message alone, which has no rows. A stream that ends without it was cut.
+	Summary       *StreamSummary `protobuf:"bytes,4,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamScopedQueryResponse) Reset() {
+	*x = StreamScopedQueryResponse{}
+	mi := &file_usher_v1_query_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamScopedQueryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamScopedQueryResponse) ProtoMessage() {}
+
+func (x *StreamScopedQueryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_query_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamScopedQueryResponse.ProtoReflect.Descriptor instead.
+func (*StreamScopedQueryResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *StreamScopedQueryResponse) GetColumns() []*Column {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *StreamScopedQueryResponse) GetData() []*ColumnData {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *StreamScopedQueryResponse) GetRowCount() uint32 {
+	if x != nil {
+		return x.RowCount
+	}
+	return 0
+}
+
+func (x *StreamScopedQueryResponse) GetSummary() *StreamSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+// StreamSummary says what a stream has sent.
+type StreamSummary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of rows in all chunks.
+	RowCount int64 `protobuf:"varint,1,opt,name=row_count,json=rowCount,proto3" json:"row_count,omitempty"`
+	// More rows were there than the limit; the first ones were sent.
+	Truncated bool `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// Postgres' command tag, such as "SELECT 3".
+	CommandTag    string `protobuf:"bytes,3,opt,name=command_tag,json=commandTag,proto3" json:"command_tag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamSummary) Reset() {
+	*x = StreamSummary{}
+	mi := &file_usher_v1_query_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamSummary) ProtoMessage() {}
+
+func (x *StreamSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_query_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamSummary.ProtoReflect.Descriptor instead.
+func (*StreamSummary) Descriptor() ([]byte, []int) {
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *StreamSummary) GetRowCount() int64 {
+	if x != nil {
+		return x.RowCount
+	}
+	return 0
+}
+
+func (x *StreamSummary) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+func (x *StreamSummary) GetCommandTag() string {
+	if x != nil {
+		return x.CommandTag
+	}
+	return ""
+}
+
+// RunScopedTransactionRequest is several statements, which run one after the other in one transaction. The
+// first that fails undoes all; the error's metadata `statement_index` names it, counted from 0.
+type RunScopedTransactionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The end user.
+	Scope *Scope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// The statements. The server may have a lower limit on how many.
+	Statements []*ScopedStatement `protobuf:"bytes,2,rep,name=statements,proto3" json:"statements,omitempty"`
+	// How to run them.
+	Options       *TransactionOptions `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunScopedTransactionRequest) Reset() {
+	*x = RunScopedTransactionRequest{}
+	mi := &file_usher_v1_query_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunScopedTransactionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunScopedTransactionRequest) ProtoMessage() {}
+
+func (x *RunScopedTransactionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_query_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunScopedTransactionRequest.ProtoReflect.Descriptor instead.
+func (*RunScopedTransactionRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RunScopedTransactionRequest) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *RunScopedTransactionRequest) GetStatements() []*ScopedStatement {
+	if x != nil {
+		return x.Statements
+	}
+	return nil
+}
+
+func (x *RunScopedTransactionRequest) GetOptions() *TransactionOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// ScopedStatement is one statement of a transaction.
+type ScopedStatement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
+	Sql string `protobuf:"bytes,1,opt,name=sql,proto3" json:"sql,omitempty"`
+	// The parameters, first for $1.
+	Parameters []*Value `protobuf:"bytes,2,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	// The name of a statement that the server holds, instead of `sql`.
+	Statement string `protobuf:"bytes,3,opt,name=statement,proto3" json:"statement,omitempty"`
+	// Most rows to return; 0 means the server's default. The result says whether more were there.
+	MaxRows       uint32 `protobuf:"varint,4,opt,name=max_rows,json=maxRows,proto3" json:"max_rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScopedStatement) Reset() {
+	*x = ScopedStatement{}
+	mi := &file_usher_v1_query_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScopedStatement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScopedStatement) ProtoMessage() {}
+
+func (x *ScopedStatement) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_query_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScopedStatement.ProtoReflect.Descriptor instead.
+func (*ScopedStatement) Descriptor() ([]byte, []int) {
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ScopedStatement) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *ScopedStatement) GetParameters() []*Value {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *ScopedStatement) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+func (x *ScopedStatement) GetMaxRows() uint32 {
+	if x != nil {
+		return x.MaxRows
+	}
+	return 0
+}
+
+// TransactionOptions say how the statements of a transaction run.
+type TransactionOptions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How much it sees of what others commit meanwhile; unspecified means READ COMMITTED.
+	IsolationLevel IsolationLevel `protobuf:"varint,1,opt,name=isolation_level,json=isolationLevel,proto3,enum=usher.v1.IsolationLevel" json:"isolation_level,omitempty"`
+	// Makes the transaction READ ONLY.
+	ReadOnly bool `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	// Longest run time of each statement in Postgres; absent means the server's default, which is also the
+	// longest.
+	StatementTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=statement_timeout,json=statementTimeout,proto3" json:"statement_timeout,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *TransactionOptions) Reset() {
+	*x = TransactionOptions{}
+	mi := &file_usher_v1_query_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransactionOptions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransactionOptions) ProtoMessage() {}
+
+func (x *TransactionOptions) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_query_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransactionOptions.ProtoReflect.Descriptor instead.
+func (*TransactionOptions) Descriptor() ([]byte, []int) {
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *TransactionOptions) GetIsolationLevel() IsolationLevel {
+	if x != nil {
+		return x.IsolationLevel
+	}
+	return IsolationLevel_ISOLATION_LEVEL_UNSPECIFIED
+}
+
+func (x *TransactionOptions) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *TransactionOptions) GetStatementTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.StatementTimeout
+	}
+	return nil
+}
+
+// RunScopedTransactionResponse holds what each statement gave. It is sent after the commit.
+type RunScopedTransactionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The results, in the order of the statements, each as RunScopedQuery would give it.
+	Results       []*RunScopedQueryResponse `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunScopedTransactionResponse) Reset() {
+	*x = RunScopedTransactionResponse{}
+	mi := &file_usher_v1_query_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunScopedTransactionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunScopedTransactionResponse) ProtoMessage() {}
+
+func (x *RunScopedTransactionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_query_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunScopedTransactionResponse.ProtoReflect.Descriptor instead.
+func (*RunScopedTransactionResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RunScopedTransactionResponse) GetResults() []*RunScopedQueryResponse {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
 // WhoAmIRequest names the scope to look at.
 type WhoAmIRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -413,7 +995,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_usher_v1_query_service_proto_msgTypes[5]
+	mi := &file_usher_v1_query_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +1007,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_query_service_proto_msgTypes[5]
+	mi := &file_usher_v1_query_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +1020,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{5}
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WhoAmIRequest) GetScope() *Scope {
@@ -475,7 +1057,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_usher_v1_query_service_proto_msgTypes[6]
+	mi := &file_usher_v1_query_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +1069,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_query_service_proto_msgTypes[6]
+	mi := &file_usher_v1_query_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +1082,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{6}
+	return file_usher_v1_query_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WhoAmIResponse) GetRole() string {
@@ -597,7 +1179,47 @@ const file_usher_v1_query_service_proto_rawDesc = "" +
 	"\ttruncated\x18\x04 \x01(\bR\ttruncated\x12\x1f\n" +
 	"\vcommand_tag\x18\x05 \x01(\tR\n" +
 	"commandTag\x12#\n" +
-	"\raffected_rows\x18\x06 \x01(\x03R\faffectedRows\"6\n" +
+	"\raffected_rows\x18\x06 \x01(\x03R\faffectedRows\"\xd5\x01\n" +
+	"\x18StreamScopedQueryRequest\x12%\n" +
+	"\x05scope\x18\x01 \x01(\v2\x0f.usher.v1.ScopeR\x05scope\x12\x10\n" +
+	"\x03sql\x18\x02 \x01(\tR\x03sql\x12/\n" +
+	"\n" +
+	"parameters\x18\x03 \x03(\v2\x0f.usher.v1.ValueR\n" +
+	"parameters\x121\n" +
+	"\aoptions\x18\x04 \x01(\v2\x17.usher.v1.StreamOptionsR\aoptions\x12\x1c\n" +
+	"\tstatement\x18\x05 \x01(\tR\tstatement\"r\n" +
+	"\rStreamOptions\x12F\n" +
+	"\x11statement_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x10statementTimeout\x12\x19\n" +
+	"\bmax_rows\x18\x02 \x01(\x03R\amaxRows\"\xc1\x01\n" +
+	"\x19StreamScopedQueryResponse\x12*\n" +
+	"\acolumns\x18\x01 \x03(\v2\x10.usher.v1.ColumnR\acolumns\x12(\n" +
+	"\x04data\x18\x02 \x03(\v2\x14.usher.v1.ColumnDataR\x04data\x12\x1b\n" +
+	"\trow_count\x18\x03 \x01(\rR\browCount\x121\n" +
+	"\asummary\x18\x04 \x01(\v2\x17.usher.v1.StreamSummaryR\asummary\"k\n" +
+	"\rStreamSummary\x12\x1b\n" +
+	"\trow_count\x18\x01 \x01(\x03R\browCount\x12\x1c\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\x12\x1f\n" +
+	"\vcommand_tag\x18\x03 \x01(\tR\n" +
+	"commandTag\"\xb7\x01\n" +
+	"\x1bRunScopedTransactionRequest\x12%\n" +
+	"\x05scope\x18\x01 \x01(\v2\x0f.usher.v1.ScopeR\x05scope\x129\n" +
+	"\n" +
+	"statements\x18\x02 \x03(\v2\x19.usher.v1.ScopedStatementR\n" +
+	"statements\x126\n" +
+	"\aoptions\x18\x03 \x01(\v2\x1c.usher.v1.TransactionOptionsR\aoptions\"\x8d\x01\n" +
+	"\x0fScopedStatement\x12\x10\n" +
+	"\x03sql\x18\x01 \x01(\tR\x03sql\x12/\n" +
+	"\n" +
+	"parameters\x18\x02 \x03(\v2\x0f.usher.v1.ValueR\n" +
+	"parameters\x12\x1c\n" +
+	"\tstatement\x18\x03 \x01(\tR\tstatement\x12\x19\n" +
+	"\bmax_rows\x18\x04 \x01(\rR\amaxRows\"\xbc\x01\n" +
+	"\x12TransactionOptions\x12A\n" +
+	"\x0fisolation_level\x18\x01 \x01(\x0e2\x18.usher.v1.IsolationLevelR\x0eisolationLevel\x12\x1b\n" +
+	"\tread_only\x18\x02 \x01(\bR\breadOnly\x12F\n" +
+	"\x11statement_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x10statementTimeout\"Z\n" +
+	"\x1cRunScopedTransactionResponse\x12:\n" +
+	"\aresults\x18\x01 \x03(\v2 .usher.v1.RunScopedQueryResponseR\aresults\"6\n" +
 	"\rWhoAmIRequest\x12%\n" +
 	"\x05scope\x18\x01 \x01(\v2\x0f.usher.v1.ScopeR\x05scope\"\xea\x02\n" +
 	"\x0eWhoAmIResponse\x12\x12\n" +
@@ -615,9 +1237,16 @@ const file_usher_v1_query_service_proto_rawDesc = "" +
 	"\n" +
 	"\b_user_idB\n" +
 	"\n" +
-	"\b_session2\xa0\x01\n" +
+	"\b_session*\x9c\x01\n" +
+	"\x0eIsolationLevel\x12\x1f\n" +
+	"\x1bISOLATION_LEVEL_UNSPECIFIED\x10\x00\x12\"\n" +
+	"\x1eISOLATION_LEVEL_READ_COMMITTED\x10\x01\x12#\n" +
+	"\x1fISOLATION_LEVEL_REPEATABLE_READ\x10\x02\x12 \n" +
+	"\x1cISOLATION_LEVEL_SERIALIZABLE\x10\x032\xe7\x02\n" +
 	"\fQueryService\x12S\n" +
-	"\x0eRunScopedQuery\x12\x1f.usher.v1.RunScopedQueryRequest\x1a .usher.v1.RunScopedQueryResponse\x12;\n" +
+	"\x0eRunScopedQuery\x12\x1f.usher.v1.RunScopedQueryRequest\x1a .usher.v1.RunScopedQueryResponse\x12^\n" +
+	"\x11StreamScopedQuery\x12\".usher.v1.StreamScopedQueryRequest\x1a#.usher.v1.StreamScopedQueryResponse0\x01\x12e\n" +
+	"\x14RunScopedTransaction\x12%.usher.v1.RunScopedTransactionRequest\x1a&.usher.v1.RunScopedTransactionResponse\x12;\n" +
 	"\x06WhoAmI\x12\x17.usher.v1.WhoAmIRequest\x1a\x18.usher.v1.WhoAmIResponseB6\n" +
 	"\fdev.usher.v1P\x01Z$usher.dev/client-go/usher/v1;usherv1b\x06proto3"
 
@@ -633,41 +1262,69 @@ func file_usher_v1_query_service_proto_rawDescGZIP() []byte {
 	return file_usher_v1_query_service_proto_rawDescData
 }
 
-var file_usher_v1_query_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_usher_v1_query_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_usher_v1_query_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_usher_v1_query_service_proto_goTypes = []any{
-	(*Scope)(nil),                  // 0: usher.v1.Scope
-	(*Principal)(nil),              // 1: usher.v1.Principal
-	(*RunScopedQueryRequest)(nil),  // 2: usher.v1.RunScopedQueryRequest
-	(*QueryOptions)(nil),           // 3: usher.v1.QueryOptions
-	(*RunScopedQueryResponse)(nil), // 4: usher.v1.RunScopedQueryResponse
-	(*WhoAmIRequest)(nil),          // 5: usher.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),         // 6: usher.v1.WhoAmIResponse
-	(*structpb.Struct)(nil),        // 7: google.protobuf.Struct
-	(*Value)(nil),                  // 8: usher.v1.Value
-	(*durationpb.Duration)(nil),    // 9: google.protobuf.Duration
-	(*Column)(nil),                 // 10: usher.v1.Column
-	(*ColumnData)(nil),             // 11: usher.v1.ColumnData
+	(IsolationLevel)(0),                  // 0: usher.v1.IsolationLevel
+	(*Scope)(nil),                        // 1: usher.v1.Scope
+	(*Principal)(nil),                    // 2: usher.v1.Principal
+	(*RunScopedQueryRequest)(nil),        // 3: usher.v1.RunScopedQueryRequest
+	(*QueryOptions)(nil),                 // 4: usher.v1.QueryOptions
+	(*RunScopedQueryResponse)(nil),       // 5: usher.v1.RunScopedQueryResponse
+	(*StreamScopedQueryRequest)(nil),     // 6: usher.v1.StreamScopedQueryRequest
+	(*StreamOptions)(nil),                // 7: usher.v1.StreamOptions
+	(*StreamScopedQueryResponse)(nil),    // 8: usher.v1.StreamScopedQueryResponse
+	(*StreamSummary)(nil),                // 9: usher.v1.StreamSummary
+	(*RunScopedTransactionRequest)(nil),  // 10: usher.v1.RunScopedTransactionRequest
+	(*ScopedStatement)(nil),              // 11: usher.v1.ScopedStatement
+	(*TransactionOptions)(nil),           // 12: usher.v1.TransactionOptions
+	(*RunScopedTransactionResponse)(nil), // 13: usher.v1.RunScopedTransactionResponse
+	(*WhoAmIRequest)(nil),                // 14: usher.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),               // 15: usher.v1.WhoAmIResponse
+	(*structpb.Struct)(nil),              // 16: google.protobuf.Struct
+	(*Value)(nil),                        // 17: usher.v1.Value
+	(*durationpb.Duration)(nil),          // 18: google.protobuf.Duration
+	(*Column)(nil),                       // 19: usher.v1.Column
+	(*ColumnData)(nil),                   // 20: usher.v1.ColumnData
 }
 var file_usher_v1_query_service_proto_depIdxs = []int32{
-	1,  // 0: usher.v1.Scope.principal:type_name -> usher.v1.Principal
-	7,  // 1: usher.v1.Principal.claims:type_name -> google.protobuf.Struct
-	0,  // 2: usher.v1.RunScopedQueryRequest.scope:type_name -> usher.v1.Scope
-	8,  // 3: usher.v1.RunScopedQueryRequest.parameters:type_name -> usher.v1.Value
-	3,  // 4: usher.v1.RunScopedQueryRequest.options:type_name -> usher.v1.QueryOptions
-	9,  // 5: usher.v1.QueryOptions.statement_timeout:type_name -> google.protobuf.Duration
-	10, // 6: usher.v1.RunScopedQueryResponse.columns:type_name -> usher.v1.Column
-	11, // 7: usher.v1.RunScopedQueryResponse.data:type_name -> usher.v1.ColumnData
-	0,  // 8: usher.v1.WhoAmIRequest.scope:type_name -> usher.v1.Scope
-	9,  // 9: usher.v1.WhoAmIResponse.claims_age:type_name -> google.protobuf.Duration
-	2,  // 10: usher.v1.QueryService.RunScopedQuery:input_type -> usher.v1.RunScopedQueryRequest
-	5,  // 11: usher.v1.QueryService.WhoAmI:input_type -> usher.v1.WhoAmIRequest
-	4,  // 12: usher.v1.QueryService.RunScopedQuery:output_type -> usher.v1.RunScopedQueryResponse
-	6,  // 13: usher.v1.QueryService.WhoAmI:output_type -> usher.v1.WhoAmIResponse
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	2,  // 0: usher.v1.Scope.principal:type_name -> usher.v1.Principal
+	16, // 1: usher.v1.Principal.claims:type_name -> google.protobuf.Struct
+	1,  // 2: usher.v1.RunScopedQueryRequest.scope:type_name -> usher.v1.Scope
+	17, // 3: usher.v1.RunScopedQueryRequest.parameters:type_name -> usher.v1.Value
+	4,  // 4: usher.v1.RunScopedQueryRequest.options:type_name -> usher.v1.QueryOptions
+	18, // 5: usher.v1.QueryOptions.statement_timeout:type_name -> google.protobuf.Duration
+	19, // 6: usher.v1.RunScopedQueryResponse.columns:type_name -> usher.v1.Column
+	20, // 7: usher.v1.RunScopedQueryResponse.data:type_name -> usher.v1.ColumnData
+	1,  // 8: usher.v1.StreamScopedQueryRequest.scope:type_name -> usher.v1.Scope
+	17, // 9: usher.v1.StreamScopedQueryRequest.parameters:type_name -> usher.v1.Value
+	7,  // 10: usher.v1.StreamScopedQueryRequest.options:type_name -> usher.v1.StreamOptions
+	18, // 11: usher.v1.StreamOptions.statement_timeout:type_name -> google.protobuf.Duration
+	19, // 12: usher.v1.StreamScopedQueryResponse.columns:type_name -> usher.v1.Column
+	20, // 13: usher.v1.StreamScopedQueryResponse.data:type_name -> usher.v1.ColumnData
+	9,  // 14: usher.v1.StreamScopedQueryResponse.summary:type_name -> usher.v1.StreamSummary
+	1,  // 15: usher.v1.RunScopedTransactionRequest.scope:type_name -> usher.v1.Scope
+	11, // 16: usher.v1.RunScopedTransactionRequest.statements:type_name -> usher.v1.ScopedStatement
+	12, // 17: usher.v1.RunScopedTransactionRequest.options:type_name -> usher.v1.TransactionOptions
+	17, // 18: usher.v1.ScopedStatement.parameters:type_name -> usher.v1.Value
+	0,  // 19: usher.v1.TransactionOptions.isolation_level:type_name -> usher.v1.IsolationLevel
+	18, // 20: usher.v1.TransactionOptions.statement_timeout:type_name -> google.protobuf.Duration
+	5,  // 21: usher.v1.RunScopedTransactionResponse.results:type_name -> usher.v1.RunScopedQueryResponse
+	1,  // 22: usher.v1.WhoAmIRequest.scope:type_name -> usher.v1.Scope
+	18, // 23: usher.v1.WhoAmIResponse.claims_age:type_name -> google.protobuf.Duration
+	3,  // 24: usher.v1.QueryService.RunScopedQuery:input_type -> usher.v1.RunScopedQueryRequest
+	6,  // 25: usher.v1.QueryService.StreamScopedQuery:input_type -> usher.v1.StreamScopedQueryRequest
+	10, // 26: usher.v1.QueryService.RunScopedTransaction:input_type -> usher.v1.RunScopedTransactionRequest
+	14, // 27: usher.v1.QueryService.WhoAmI:input_type -> usher.v1.WhoAmIRequest
+	5,  // 28: usher.v1.QueryService.RunScopedQuery:output_type -> usher.v1.RunScopedQueryResponse
+	8,  // 29: usher.v1.QueryService.StreamScopedQuery:output_type -> usher.v1.StreamScopedQueryResponse
+	13, // 30: usher.v1.QueryService.RunScopedTransaction:output_type -> usher.v1.RunScopedTransactionResponse
+	15, // 31: usher.v1.QueryService.WhoAmI:output_type -> usher.v1.WhoAmIResponse
+	28, // [28:32] is the sub-list for method output_type
+	24, // [24:28] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_usher_v1_query_service_proto_init() }
@@ -680,19 +1337,20 @@ func file_usher_v1_query_service_proto_init() {
 		(*Scope_Principal)(nil),
 		(*Scope_Token)(nil),
 	}
-	file_usher_v1_query_service_proto_msgTypes[6].OneofWrappers = []any{}
+	file_usher_v1_query_service_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_usher_v1_query_service_proto_rawDesc), len(file_usher_v1_query_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   7,
+			NumEnums:      1,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_usher_v1_query_service_proto_goTypes,
 		DependencyIndexes: file_usher_v1_query_service_proto_depIdxs,
+		EnumInfos:         file_usher_v1_query_service_proto_enumTypes,
 		MessageInfos:      file_usher_v1_query_service_proto_msgTypes,
 	}.Build()
 	File_usher_v1_query_service_proto = out.File

@@ -19,8 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	QueryService_RunScopedQuery_FullMethodName = "/usher.v1.QueryService/RunScopedQuery"
-	QueryService_WhoAmI_FullMethodName         = "/usher.v1.QueryService/WhoAmI"
+	QueryService_RunScopedQuery_FullMethodName       = "/usher.v1.QueryService/RunScopedQuery"
+	QueryService_StreamScopedQuery_FullMethodName    = "/usher.v1.QueryService/StreamScopedQuery"
+	QueryService_RunScopedTransaction_FullMethodName = "/usher.v1.QueryService/RunScopedTransaction"
+	QueryService_WhoAmI_FullMethodName               = "/usher.v1.QueryService/WhoAmI"
 )
 
 // QueryServiceClient is the client API for QueryService service.
@@ -31,6 +33,12 @@ const (
 type QueryServiceClient interface {
 	// RunScopedQuery runs one statement in a transaction of its own. May be called by any data caller.
 	RunScopedQuery(ctx context.Context, in *RunScopedQueryRequest, opts ...grpc.CallOption) (*RunScopedQueryResponse, error)
+	// StreamScopedQuery runs one reading statement and sends its rows in chunks, as fast as the caller takes
+	// them. May be called by any data caller.
+	StreamScopedQuery(ctx context.Context, in *StreamScopedQueryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamScopedQueryResponse], error)
+	// RunScopedTransaction runs several statements in one transaction: all of them, or none. May be called by
+	// any data caller.
+	RunScopedTransaction(ctx context.Context, in *RunScopedTransactionRequest, opts ...grpc.CallOption) (*RunScopedTransactionResponse, error)
 	// WhoAmI answers what Postgres itself sees in a scope: the first question when rows are missing.
 	// May be called by any data caller.
 	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error)
@@ -48,6 +56,35 @@ func (c *queryServiceClient) RunScopedQuery(ctx context.Context, in *RunScopedQu
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RunScopedQueryResponse)
 	err := c.cc.Invoke(ctx, QueryService_RunScopedQuery_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryServiceClient) StreamScopedQuery(ctx context.Context, in *StreamScopedQueryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamScopedQueryResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[0], QueryService_StreamScopedQuery_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StreamScopedQueryRequest, StreamScopedQueryResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_StreamScopedQueryClient = grpc.ServerStreamingClient[StreamScopedQueryResponse]
+
+func (c *queryServiceClient) RunScopedTransaction(ctx context.Context, in *RunScopedTransactionRequest, opts ...grpc.CallOption) (*RunScopedTransactionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RunScopedTransactionResponse)
+	err := c.cc.Invoke(ctx, QueryService_RunScopedTransaction_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +109,12 @@ func (c *queryServiceClient) WhoAmI(ctx context.Context, in *WhoAmIRequest, opts
 type QueryServiceServer interface {
 	// RunScopedQuery runs one statement in a transaction of its own. May be called by any data caller.
 	RunScopedQuery(context.Context, *RunScopedQueryRequest) (*RunScopedQueryResponse, error)
+	// StreamScopedQuery runs one reading statement and sends its rows in chunks, as fast as the caller takes
+	// them. May be called by any data caller.
+	StreamScopedQuery(*StreamScopedQueryRequest, grpc.ServerStreamingServer[StreamScopedQueryResponse]) error
+	// RunScopedTransaction runs several statements in one transaction: all of them, or none. May be called by
+	// any data caller.
+	RunScopedTransaction(context.Context, *RunScopedTransactionRequest) (*RunScopedTransactionResponse, error)
 	// WhoAmI answers what Postgres itself sees in a scope: the first question when rows are missing.
 	// May be called by any data caller.
 	WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error)
@@ -87,6 +130,12 @@ type UnimplementedQueryServiceServer struct{}
 
 func (UnimplementedQueryServiceServer) RunScopedQuery(context.Context, *RunScopedQueryRequest) (*RunScopedQueryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RunScopedQuery not implemented")
+}
+func (UnimplementedQueryServiceServer) StreamScopedQuery(*StreamScopedQueryRequest, grpc.ServerStreamingServer[StreamScopedQueryResponse]) error {
+	return status.Error(codes.Unimplemented, "method StreamScopedQuery not implemented")
+}
+func (UnimplementedQueryServiceServer) RunScopedTransaction(context.Context, *RunScopedTransactionRequest) (*RunScopedTransactionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RunScopedTransaction not implemented")
 }
 func (UnimplementedQueryServiceServer) WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WhoAmI not implemented")
@@ -130,6 +179,35 @@ func _QueryService_RunScopedQuery_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _QueryService_StreamScopedQuery_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(StreamScopedQueryRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).StreamScopedQuery(m, &grpc.GenericServerStream[StreamScopedQueryRequest, StreamScopedQueryResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_StreamScopedQueryServer = grpc.ServerStreamingServer[StreamScopedQueryResponse]
+
+func _QueryService_RunScopedTransaction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RunScopedTransactionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServiceServer).RunScopedTransaction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QueryService_RunScopedTransaction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServiceServer).RunScopedTransaction(ctx, req.(*RunScopedTransactionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _QueryService_WhoAmI_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(WhoAmIRequest)
 	if err := dec(in); err != nil {
@@ -160,10 +238,20 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _QueryService_RunScopedQuery_Handler,
 		},
 		{
+			MethodName: "RunScopedTransaction",
+			Handler:    _QueryService_RunScopedTransaction_Handler,
+		},
+		{
 			MethodName: "WhoAmI",
 			Handler:    _QueryService_WhoAmI_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "StreamScopedQuery",
+			Handler:       _QueryService_StreamScopedQuery_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "usher/v1/query_service.proto",
 }

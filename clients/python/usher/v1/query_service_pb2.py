@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from usher.v1 import values_pb2 as usher_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cusher/v1/query_service.proto\x12\x08usher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x15usher/v1/values.proto\"]\n\x05Scope\x12\x33\n\tprincipal\x18\x01 \x01(\x0b\x32\x13.usher.v1.PrincipalH\x00R\tprincipal\x12\x16\n\x05token\x18\x02 \x01(\tH\x00R\x05tokenB\x07\n\x05scope\"V\n\tPrincipal\x12\x18\n\x07subject\x18\x01 \x01(\tR\x07subject\x12/\n\x06\x63laims\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x06\x63laims\"\xd1\x01\n\x15RunScopedQueryRequest\x12%\n\x05scope\x18\x01 \x01(\x0b\x32\x0f.usher.v1.ScopeR\x05scope\x12\x10\n\x03sql\x18\x02 \x01(\tR\x03sql\x12/\n\nparameters\x18\x03 \x03(\x0b\x32\x0f.usher.v1.ValueR\nparameters\x12\x30\n\x07options\x18\x04 \x01(\x0b\x32\x16.usher.v1.QueryOptionsR\x07options\x12\x1c\n\tstatement\x18\x05 \x01(\tR\tstatement\"\x8e\x01\n\x0cQueryOptions\x12\x1b\n\tread_only\x18\x01 \x01(\x08R\x08readOnly\x12\x46\n\x11statement_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10statementTimeout\x12\x19\n\x08max_rows\x18\x03 \x01(\rR\x07maxRows\"\xef\x01\n\x16RunScopedQueryResponse\x12*\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x10.usher.v1.ColumnR\x07\x63olumns\x12(\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x14.usher.v1.ColumnDataR\x04\x64\x61ta\x12\x1b\n\trow_count\x18\x03 \x01(\rR\x08rowCount\x12\x1c\n\ttruncated\x18\x04 \x01(\x08R\ttruncated\x12\x1f\n\x0b\x63ommand_tag\x18\x05 \x01(\tR\ncommandTag\x12#\n\raffected_rows\x18\x06 \x01(\x03R\x0c\x61\x66\x66\x65\x63tedRows\"6\n\rWhoAmIRequest\x12%\n\x05scope\x18\x01 \x01(\x0b\x32\x0f.usher.v1.ScopeR\x05scope\"\xea\x02\n\x0eWhoAmIResponse\x12\x12\n\x04role\x18\x01 \x01(\tR\x04role\x12\x1d\n\nlogin_role\x18\x02 \x01(\tR\tloginRole\x12\x1c\n\x07user_id\x18\x03 \x01(\tH\x00R\x06userId\x88\x01\x01\x12\x1d\n\x07session\x18\x04 \x01(\tH\x01R\x07session\x88\x01\x01\x12!\n\x0c\x62\x61\x63kend_kind\x18\x05 \x01(\tR\x0b\x62\x61\x63kendKind\x12\x38\n\nclaims_age\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\tclaimsAge\x12\x30\n\x14row_security_applies\x18\x07 \x01(\x08R\x12rowSecurityApplies\x12\x1a\n\x08\x64\x61tabase\x18\x08 \x01(\tR\x08\x64\x61tabase\x12%\n\x0eserver_version\x18\t \x01(\rR\rserverVersionB\n\n\x08_user_idB\n\n\x08_session2\xa0\x01\n\x0cQueryService\x12S\n\x0eRunScopedQuery\x12\x1f.usher.v1.RunScopedQueryRequest\x1a .usher.v1.RunScopedQueryResponse\x12;\n\x06WhoAmI\x12\x17.usher.v1.WhoAmIRequest\x1a\x18.usher.v1.WhoAmIResponseB6\n\x0c\x64\x65v.usher.v1P\x01Z$usher.dev/client-go/usher/v1;usherv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cusher/v1/query_service.proto\x12\x08usher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x15usher/v1/values.proto\"]\n\x05Scope\x12\x33\n\tprincipal\x18\x01 \x01(\x0b\x32\x13.usher.v1.PrincipalH\x00R\tprincipal\x12\x16\n\x05token\x18\x02 \x01(\tH\x00R\x05tokenB\x07\n\x05scope\"V\n\tPrincipal\x12\x18\n\x07subject\x18\x01 \x01(\tR\x07subject\x12/\n\x06\x63laims\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x06\x63laims\"\xd1\x01\n\x15RunScopedQueryRequest\x12%\n\x05scope\x18\x01 \x01(\x0b\x32\x0f.usher.v1.ScopeR\x05scope\x12\x10\n\x03sql\x18\x02 \x01(\tR\x03sql\x12/\n\nparameters\x18\x03 \x03(\x0b\x32\x0f.usher.v1.ValueR\nparameters\x12\x30\n\x07options\x18\x04 \x01(\x0b\x32\x16.usher.v1.QueryOptionsR\x07options\x12\x1c\n\tstatement\x18\x05 \x01(\tR\tstatement\"\x8e\x01\n\x0cQueryOptions\x12\x1b\n\tread_only\x18\x01 \x01(\x08R\x08readOnly\x12\x46\n\x11statement_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10statementTimeout\x12\x19\n\x08max_rows\x18\x03 \x01(\rR\x07maxRows\"\xef\x01\n\x16RunScopedQueryResponse\x12*\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x10.usher.v1.ColumnR\x07\x63olumns\x12(\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x14.usher.v1.ColumnDataR\x04\x64\x61ta\x12\x1b\n\trow_count\x18\x03 \x01(\rR\x08rowCount\x12\x1c\n\ttruncated\x18\x04 \x01(\x08R\ttruncated\x12\x1f\n\x0b\x63ommand_tag\x18\x05 \x01(\tR\ncommandTag\x12#\n\raffected_rows\x18\x06 \x01(\x03R\x0c\x61\x66\x66\x65\x63tedRows\"\xd5\x01\n\x18StreamScopedQueryRequest\x12%\n\x05scope\x18\x01 \x01(\x0b\x32\x0f.usher.v1.ScopeR\x05scope\x12\x10\n\x03sql\x18\x02 \x01(\tR\x03sql\x12/\n\nparameters\x18\x03 \x03(\x0b\x32\x0f.usher.v1.ValueR\nparameters\x12\x31\n\x07options\x18\x04 \x01(\x0b\x32\x17.usher.v1.StreamOptionsR\x07options\x12\x1c\n\tstatement\x18\x05 \x01(\tR\tstatement\"r\n\rStreamOptions\x12\x46\n\x11statement_timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10statementTimeout\x12\x19\n\x08max_rows\x18\x02 \x01(\x03R\x07maxRows\"\xc1\x01\n\x19StreamScopedQueryResponse\x12*\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x10.usher.v1.ColumnR\x07\x63olumns\x12(\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x14.usher.v1.ColumnDataR\x04\x64\x61ta\x12\x1b\n\trow_count\x18\x03 \x01(\rR\x08rowCount\x12\x31\n\x07summary\x18\x04 \x01(\x0b\x32\x17.usher.v1.StreamSummaryR\x07summary\"k\n\rStreamSummary\x12\x1b\n\trow_count\x18\x01 \x01(\x03R\x08rowCount\x12\x1c\n\ttruncated\x18\x02 \x01(\x08R\ttruncated\x12\x1f\n\x0b\x63ommand_tag\x18\x03 \x01(\tR\ncommandTag\"\xb7\x01\n\x1bRunScopedTransactionRequest\x12%\n\x05scope\x18\x01 \x01(\x0b\x32\x0f.usher.v1.ScopeR\x05scope\x12\x39\n\nstatements\x18\x02 \x03(\x0b\x32\x19.usher.v1.ScopedStatementR\nstatements\x12\x36\n\x07options\x18\x03 \x01(\x0b\x32\x1c.usher.v1.TransactionOptionsR\x07options\"\x8d\x01\n\x0fScopedStatement\x12\x10\n\x03sql\x18\x01 \x01(\tR\x03sql\x12/\n\nparameters\x18\x02 \x03(\x0b\x32\x0f.usher.v1.ValueR\nparameters\x12\x1c\n\tstatement\x18\x03 \x01(\tR\tstatement\x12\x19\n\x08max_rows\x18\x04 \x01(\rR\x07maxRows\"\xbc\x01\n\x12TransactionOptions\x12\x41\n\x0fisolation_level\x18\x01 \x01(\x0e\x32\x18.usher.v1.IsolationLevelR\x0eisolationLevel\x12\x1b\n\tread_only\x18\x02 \x01(\x08R\x08readOnly\x12\x46\n\x11statement_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10statementTimeout\"Z\n\x1cRunScopedTransactionResponse\x12:\n\x07results\x18\x01 \x03(\x0b\x32 .usher.v1.RunScopedQueryResponseR\x07results\"6\n\rWhoAmIRequest\x12%\n\x05scope\x18\x01 \x01(\x0b\x32\x0f.usher.v1.ScopeR\x05scope\"\xea\x02\n\x0eWhoAmIResponse\x12\x12\n\x04role\x18\x01 \x01(\tR\x04role\x12\x1d\n\nlogin_role\x18\x02 \x01(\tR\tloginRole\x12\x1c\n\x07user_id\x18\x03 \x01(\tH\x00R\x06userId\x88\x01\x01\x12\x1d\n\x07session\x18\x04 \x01(\tH\x01R\x07session\x88\x01\x01\x12!\n\x0c\x62\x61\x63kend_kind\x18\x05 \x01(\tR\x0b\x62\x61\x63kendKind\x12\x38\n\nclaims_age\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\tclaimsAge\x12\x30\n\x14row_security_applies\x18\x07 \x01(\x08R\x12rowSecurityApplies\x12\x1a\n\x08\x64\x61tabase\x18\x08 \x01(\tR\x08\x64\x61tabase\x12%\n\x0eserver_version\x18\t \x01(\rR\rserverVersionB\n\n\x08_user_idB\n\n\x08_session*\x9c\x01\n\x0eIsolationLevel\x12\x1f\n\x1bISOLATION_LEVEL_UNSPECIFIED\x10\x00\x12\"\n\x1eISOLATION_LEVEL_READ_COMMITTED\x10\x01\x12#\n\x1fISOLATION_LEVEL_REPEATABLE_READ\x10\x02\x12 \n\x1cISOLATION_LEVEL_SERIALIZABLE\x10\x03\x32\xe7\x02\n\x0cQueryService\x12S\n\x0eRunScopedQuery\x12\x1f.usher.v1.RunScopedQueryRequest\x1a .usher.v1.RunScopedQueryResponse\x12^\n\x11StreamScopedQuery\x12\".usher.v1.StreamScopedQueryRequest\x1a#.usher.v1.StreamScopedQueryResponse0\x01\x12\x65\n\x14RunScopedTransaction\x12%.usher.v1.RunScopedTransactionRequest\x1a&.usher.v1.RunScopedTransactionResponse\x12;\n\x06WhoAmI\x12\x17.usher.v1.WhoAmIRequest\x1a\x18.usher.v1.WhoAmIResponseB6\n\x0c\x64\x65v.usher.v1P\x01Z$usher.dev/client-go/usher/v1;usherv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'usher.v1.query_service_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014dev.usher.v1P\001Z$usher.dev/client-go/usher/v1;usherv1'
+  _globals['_ISOLATIONLEVEL']._serialized_start=2581
+  _globals['_ISOLATIONLEVEL']._serialized_end=2737
   _globals['_SCOPE']._serialized_start=127
   _globals['_SCOPE']._serialized_end=220
   _globals['_PRINCIPAL']._serialized_start=222
@@ -45,10 +47,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUERYOPTIONS']._serialized_end=665
   _globals['_RUNSCOPEDQUERYRESPONSE']._serialized_start=668
   _globals['_RUNSCOPEDQUERYRESPONSE']._serialized_end=907
-  _globals['_WHOAMIREQUEST']._serialized_start=909
-  _globals['_WHOAMIREQUEST']._serialized_end=963
-  _globals['_WHOAMIRESPONSE']._serialized_start=966
-  _globals['_WHOAMIRESPONSE']._serialized_end=1328
-  _globals['_QUERYSERVICE']._serialized_start=1331
-  _globals['_QUERYSERVICE']._serialized_end=1491
+  _globals['_STREAMSCOPEDQUERYREQUEST']._serialized_start=910
+  _globals['_STREAMSCOPEDQUERYREQUEST']._serialized_end=1123
+  _globals['_STREAMOPTIONS']._serialized_start=1125
+  _globals['_STREAMOPTIONS']._serialized_end=1239
+  _globals['_STREAMSCOPEDQUERYRESPONSE']._serialized_start=1242
+  _globals['_STREAMSCOPEDQUERYRESPONSE']._serialized_end=1435
+  _globals['_STREAMSUMMARY']._serialized_start=1437
+  _globals['_STREAMSUMMARY']._serialized_end=1544
+  _globals['_RUNSCOPEDTRANSACTIONREQUEST']._serialized_start=1547
+  _globals['_RUNSCOPEDTRANSACTIONREQUEST']._serialized_end=1730
+  _globals['_SCOPEDSTATEMENT']._serialized_start=1733
+  _globals['_SCOPEDSTATEMENT']._serialized_end=1874
+  _globals['_TRANSACTIONOPTIONS']._serialized_start=1877
+  _globals['_TRANSACTIONOPTIONS']._serialized_end=2065
+  _globals['_RUNSCOPEDTRANSACTIONRESPONSE']._serialized_start=2067
+  _globals['_RUNSCOPEDTRANSACTIONRESPONSE']._serialized_end=2157
+  _globals['_WHOAMIREQUEST']._serialized_start=2159
+  _globals['_WHOAMIREQUEST']._serialized_end=2213
+  _globals['_WHOAMIRESPONSE']._serialized_start=2216
+  _globals['_WHOAMIRESPONSE']._serialized_end=2578
+  _globals['_QUERYSERVICE']._serialized_start=2740
+  _globals['_QUERYSERVICE']._serialized_end=3099
 # @@protoc_insertion_point(module_scope)

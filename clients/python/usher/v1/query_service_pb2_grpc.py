@@ -40,6 +40,16 @@ class QueryServiceStub:
                 request_serializer=usher_dot_v1_dot_query__service__pb2.RunScopedQueryRequest.SerializeToString,
                 response_deserializer=usher_dot_v1_dot_query__service__pb2.RunScopedQueryResponse.FromString,
                 _registered_method=True)
+        self.StreamScopedQuery = channel.unary_stream(
+                '/usher.v1.QueryService/StreamScopedQuery',
+                request_serializer=usher_dot_v1_dot_query__service__pb2.StreamScopedQueryRequest.SerializeToString,
+                response_deserializer=usher_dot_v1_dot_query__service__pb2.StreamScopedQueryResponse.FromString,
+                _registered_method=True)
+        self.RunScopedTransaction = channel.unary_unary(
+                '/usher.v1.QueryService/RunScopedTransaction',
+                request_serializer=usher_dot_v1_dot_query__service__pb2.RunScopedTransactionRequest.SerializeToString,
+                response_deserializer=usher_dot_v1_dot_query__service__pb2.RunScopedTransactionResponse.FromString,
+                _registered_method=True)
         self.WhoAmI = channel.unary_unary(
                 '/usher.v1.QueryService/WhoAmI',
                 request_serializer=usher_dot_v1_dot_query__service__pb2.WhoAmIRequest.SerializeToString,
@@ -53,6 +63,22 @@ class QueryServiceServicer:
 
     def RunScopedQuery(self, request, context):
         """RunScopedQuery runs one statement in a transaction of its own. May be called by any data caller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamScopedQuery(self, request, context):
+        """StreamScopedQuery runs one reading statement and sends its rows in chunks, as fast as the caller takes
+        them. May be called by any data caller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunScopedTransaction(self, request, context):
+        """RunScopedTransaction runs several statements in one transaction: all of them, or none. May be called by
+        any data caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,6 +99,16 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.RunScopedQuery,
                     request_deserializer=usher_dot_v1_dot_query__service__pb2.RunScopedQueryRequest.FromString,
                     response_serializer=usher_dot_v1_dot_query__service__pb2.RunScopedQueryResponse.SerializeToString,
+            ),
+            'StreamScopedQuery': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamScopedQuery,
+                    request_deserializer=usher_dot_v1_dot_query__service__pb2.StreamScopedQueryRequest.FromString,
+                    response_serializer=usher_dot_v1_dot_query__service__pb2.StreamScopedQueryResponse.SerializeToString,
+            ),
+            'RunScopedTransaction': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunScopedTransaction,
+                    request_deserializer=usher_dot_v1_dot_query__service__pb2.RunScopedTransactionRequest.FromString,
+                    response_serializer=usher_dot_v1_dot_query__service__pb2.RunScopedTransactionResponse.SerializeToString,
             ),
             'WhoAmI': grpc.unary_unary_rpc_method_handler(
                     servicer.WhoAmI,
@@ -108,6 +144,60 @@ class QueryService:
             '/usher.v1.QueryService/RunScopedQuery',
             usher_dot_v1_dot_query__service__pb2.RunScopedQueryRequest.SerializeToString,
             usher_dot_v1_dot_query__service__pb2.RunScopedQueryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamScopedQuery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/usher.v1.QueryService/StreamScopedQuery',
+            usher_dot_v1_dot_query__service__pb2.StreamScopedQueryRequest.SerializeToString,
+            usher_dot_v1_dot_query__service__pb2.StreamScopedQueryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunScopedTransaction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usher.v1.QueryService/RunScopedTransaction',
+            usher_dot_v1_dot_query__service__pb2.RunScopedTransactionRequest.SerializeToString,
+            usher_dot_v1_dot_query__service__pb2.RunScopedTransactionResponse.FromString,
             options,
             channel_credentials,
             insecure,

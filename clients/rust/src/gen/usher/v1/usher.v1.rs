@@ -871,6 +871,117 @@ pub struct RunScopedQueryResponse {
     #[prost(int64, tag="6")]
     pub affected_rows: i64,
 }
+/// StreamScopedQueryRequest is one statement with its parameters. It runs in a READ ONLY transaction: rows that
+/// are on their way cannot be taken back.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StreamScopedQueryRequest {
+    /// The end user.
+    #[prost(message, optional, tag="1")]
+    pub scope: ::core::option::Option<Scope>,
+    /// One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
+    #[prost(string, tag="2")]
+    pub sql: ::prost::alloc::string::String,
+    /// The parameters, first for $1.
+    #[prost(message, repeated, tag="3")]
+    pub parameters: ::prost::alloc::vec::Vec<Value>,
+    /// How to run it.
+    #[prost(message, optional, tag="4")]
+    pub options: ::core::option::Option<StreamOptions>,
+    /// The name of a statement that the server holds, instead of `sql`.
+    #[prost(string, tag="5")]
+    pub statement: ::prost::alloc::string::String,
+}
+/// StreamOptions limit a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamOptions {
+    /// Longest time that Postgres works on one chunk; absent means the server's default, which is also the
+    /// longest. How long the whole stream may take is its deadline.
+    #[prost(message, optional, tag="1")]
+    pub statement_timeout: ::core::option::Option<::prost_types::Duration>,
+    /// Most rows to send; 0 means as many as the server allows. The summary says whether more were there.
+    #[prost(int64, tag="2")]
+    pub max_rows: i64,
+}
+/// StreamScopedQueryResponse is one part of a stream: the columns first, then chunks of rows, the summary last.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StreamScopedQueryResponse {
+    /// The columns, in order; in the first message alone, which has no rows.
+    #[prost(message, repeated, tag="1")]
+    pub columns: ::prost::alloc::vec::Vec<Column>,
+    /// The values of this chunk, one entry a column.
+    #[prost(message, repeated, tag="2")]
+    pub data: ::prost::alloc::vec::Vec<ColumnData>,
+    /// The number of rows in `data`.
+    #[prost(uint32, tag="3")]
+    pub row_count: u32,
+    /// In the last message alone, which has no rows. A stream that ends without it was cut.
+    #[prost(message, optional, tag="4")]
+    pub summary: ::core::option::Option<StreamSummary>,
+}
+/// StreamSummary says what a stream has sent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamSummary {
+    /// The number of rows in all chunks.
+    #[prost(int64, tag="1")]
+    pub row_count: i64,
+    /// More rows were there than the limit; the first ones were sent.
+    #[prost(bool, tag="2")]
+    pub truncated: bool,
+    /// Postgres' command tag, such as "SELECT 3".
+    #[prost(string, tag="3")]
+    pub command_tag: ::prost::alloc::string::String,
+}
+/// RunScopedTransactionRequest is several statements, which run one after the other in one transaction. The
+/// first that fails undoes all; the error's metadata `statement_index` names it, counted from 0.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunScopedTransactionRequest {
+    /// The end user.
+    #[prost(message, optional, tag="1")]
+    pub scope: ::core::option::Option<Scope>,
+    /// The statements. The server may have a lower limit on how many.
+    #[prost(message, repeated, tag="2")]
+    pub statements: ::prost::alloc::vec::Vec<ScopedStatement>,
+    /// How to run them.
+    #[prost(message, optional, tag="3")]
+    pub options: ::core::option::Option<TransactionOptions>,
+}
+/// ScopedStatement is one statement of a transaction.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScopedStatement {
+    /// One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
+    #[prost(string, tag="1")]
+    pub sql: ::prost::alloc::string::String,
+    /// The parameters, first for $1.
+    #[prost(message, repeated, tag="2")]
+    pub parameters: ::prost::alloc::vec::Vec<Value>,
+    /// The name of a statement that the server holds, instead of `sql`.
+    #[prost(string, tag="3")]
+    pub statement: ::prost::alloc::string::String,
+    /// Most rows to return; 0 means the server's default. The result says whether more were there.
+    #[prost(uint32, tag="4")]
+    pub max_rows: u32,
+}
+/// TransactionOptions say how the statements of a transaction run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransactionOptions {
+    /// How much it sees of what others commit meanwhile; unspecified means READ COMMITTED.
+    #[prost(enumeration="IsolationLevel", tag="1")]
+    pub isolation_level: i32,
+    /// Makes the transaction READ ONLY.
+    #[prost(bool, tag="2")]
+    pub read_only: bool,
+    /// Longest run time of each statement in Postgres; absent means the server's default, which is also the
+    /// longest.
+    #[prost(message, optional, tag="3")]
+    pub statement_timeout: ::core::option::Option<::prost_types::Duration>,
+}
+/// RunScopedTransactionResponse holds what each statement gave. It is sent after the commit.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunScopedTransactionResponse {
+    /// The results, in the order of the statements, each as RunScopedQuery would give it.
+    #[prost(message, repeated, tag="1")]
+    pub results: ::prost::alloc::vec::Vec<RunScopedQueryResponse>,
+}
 /// WhoAmIRequest names the scope to look at.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WhoAmIRequest {
@@ -908,6 +1019,43 @@ pub struct WhoAmIResponse {
     /// Postgres' version number, such as 180004.
     #[prost(uint32, tag="9")]
     pub server_version: u32,
+}
+/// IsolationLevel is a level of transaction isolation (PostgreSQL documentation, "Transaction Isolation").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IsolationLevel {
+    /// READ COMMITTED.
+    Unspecified = 0,
+    /// Each statement sees what was committed before it began.
+    ReadCommitted = 1,
+    /// All statements see what was committed before the first. May fail with SERIALIZATION_FAILURE: run it again.
+    RepeatableRead = 2,
+    /// As if transactions ran one after the other. May fail with SERIALIZATION_FAILURE: run it again.
+    Serializable = 3,
+}
+impl IsolationLevel {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ISOLATION_LEVEL_UNSPECIFIED",
+            Self::ReadCommitted => "ISOLATION_LEVEL_READ_COMMITTED",
+            Self::RepeatableRead => "ISOLATION_LEVEL_REPEATABLE_READ",
+            Self::Serializable => "ISOLATION_LEVEL_SERIALIZABLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ISOLATION_LEVEL_UNSPECIFIED" => Some(Self::Unspecified),
+            "ISOLATION_LEVEL_READ_COMMITTED" => Some(Self::ReadCommitted),
+            "ISOLATION_LEVEL_REPEATABLE_READ" => Some(Self::RepeatableRead),
+            "ISOLATION_LEVEL_SERIALIZABLE" => Some(Self::Serializable),
+            _ => None,
+        }
+    }
 }
 /// Revoked names what an entry is about.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -279,6 +279,56 @@ pub mod query_service_client {
                 .insert(GrpcMethod::new("usher.v1.QueryService", "RunScopedQuery"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn stream_scoped_query(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StreamScopedQueryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::StreamScopedQueryResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/usher.v1.QueryService/StreamScopedQuery",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("usher.v1.QueryService", "StreamScopedQuery"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        pub async fn run_scoped_transaction(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunScopedTransactionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunScopedTransactionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/usher.v1.QueryService/RunScopedTransaction",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("usher.v1.QueryService", "RunScopedTransaction"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn who_am_i(
             &mut self,
             request: impl tonic::IntoRequest<super::WhoAmIRequest>,

@@ -2,7 +2,7 @@
 // @generated from file usher/v1/query_service.proto (package usher.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 import type { Column, ColumnData, Value } from "./values_pb.js";
 import type { Duration } from "@bufbuild/protobuf/wkt";
@@ -213,6 +213,289 @@ export declare type RunScopedQueryResponse = Message<"usher.v1.RunScopedQueryRes
 export declare const RunScopedQueryResponseSchema: GenMessage<RunScopedQueryResponse>;
 
 /**
+ * StreamScopedQueryRequest is one statement with its parameters. It runs in a READ ONLY transaction: rows that
+ * are on their way cannot be taken back.
+ *
+ * @generated from message usher.v1.StreamScopedQueryRequest
+ */
+export declare type StreamScopedQueryRequest = Message<"usher.v1.StreamScopedQueryRequest"> & {
+  /**
+   * The end user.
+   *
+   * @generated from field: usher.v1.Scope scope = 1;
+   */
+  scope?: Scope | undefined;
+
+  /**
+   * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
+   *
+   * @generated from field: string sql = 2;
+   */
+  sql: string;
+
+  /**
+   * The parameters, first for $1.
+   *
+   * @generated from field: repeated usher.v1.Value parameters = 3;
+   */
+  parameters: Value[];
+
+  /**
+   * How to run it.
+   *
+   * @generated from field: usher.v1.StreamOptions options = 4;
+   */
+  options?: StreamOptions | undefined;
+
+  /**
+   * The name of a statement that the server holds, instead of `sql`.
+   *
+   * @generated from field: string statement = 5;
+   */
+  statement: string;
+};
+
+/**
+ * Describes the message usher.v1.StreamScopedQueryRequest.
+ * Use `create(StreamScopedQueryRequestSchema)` to create a new message.
+ */
+export declare const StreamScopedQueryRequestSchema: GenMessage<StreamScopedQueryRequest>;
+
+/**
+ * StreamOptions limit a stream.
+ *
+ * @generated from message usher.v1.StreamOptions
+ */
+export declare type StreamOptions = Message<"usher.v1.StreamOptions"> & {
+  /**
+   * Longest time that Postgres works on one chunk; absent means the server's default, which is also the
+   * longest. How long the whole stream may take is its deadline.
+   *
+   * @generated from field: google.protobuf.Duration statement_timeout = 1;
+   */
+  statementTimeout?: Duration | undefined;
+
+  /**
+   * Most rows to send; 0 means as many as the server allows. The summary says whether more were there.
+   *
+   * @generated from field: int64 max_rows = 2;
+   */
+  maxRows: bigint;
+};
+
+/**
+ * Describes the message usher.v1.StreamOptions.
+ * Use `create(StreamOptionsSchema)` to create a new message.
+ */
+export declare const StreamOptionsSchema: GenMessage<StreamOptions>;
+
+/**
+ * StreamScopedQueryResponse is one part of a stream: the columns first, then chunks of rows, the summary last.
+ *
+ * @generated from message usher.v1.StreamScopedQueryResponse
+ */
+export declare type StreamScopedQueryResponse = Message<"usher.v1.StreamScopedQueryResponse"> & {
+  /**
+   * The columns, in order; in the first message alone, which has no rows.
+   *
+   * @generated from field: repeated usher.v1.Column columns = 1;
+   */
+  columns: Column[];
+
+  /**
+   * The values of this chunk, one entry a column.
+   *
+   * @generated from field: repeated usher.v1.ColumnData data = 2;
+   */
+  data: ColumnData[];
+
+  /**
+   * The number of rows in `data`.
+   *
+   * @generated from field: uint32 row_count = 3;
+   */
+  rowCount: number;
+
+  /**
+   * In the last message alone, which has no rows. A stream that ends without it was cut.
+   *
+   * @generated from field: usher.v1.StreamSummary summary = 4;
+   */
+  summary?: StreamSummary | undefined;
+};
+
+/**
+ * Describes the message usher.v1.StreamScopedQueryResponse.
+ * Use `create(StreamScopedQueryResponseSchema)` to create a new message.
+ */
+export declare const StreamScopedQueryResponseSchema: GenMessage<StreamScopedQueryResponse>;
+
+/**
+ * StreamSummary says what a stream has sent.
+ *
+ * @generated from message usher.v1.StreamSummary
+ */
+export declare type StreamSummary = Message<"usher.v1.StreamSummary"> & {
+  /**
+   * The number of rows in all chunks.
+   *
+   * @generated from field: int64 row_count = 1;
+   */
+  rowCount: bigint;
+
+  /**
+   * More rows were there than the limit; the first ones were sent.
+   *
+   * @generated from field: bool truncated = 2;
+   */
+  truncated: boolean;
+
+  /**
+   * Postgres' command tag, such as "SELECT 3".
+   *
+   * @generated from field: string command_tag = 3;
+   */
+  commandTag: string;
+};
+
+/**
+ * Describes the message usher.v1.StreamSummary.
+ * Use `create(StreamSummarySchema)` to create a new message.
+ */
+export declare const StreamSummarySchema: GenMessage<StreamSummary>;
+
+/**
+ * RunScopedTransactionRequest is several statements, which run one after the other in one transaction. The
+ * first that fails undoes all; the error's metadata `statement_index` names it, counted from 0.
+ *
+ * @generated from message usher.v1.RunScopedTransactionRequest
+ */
+export declare type RunScopedTransactionRequest = Message<"usher.v1.RunScopedTransactionRequest"> & {
+  /**
+   * The end user.
+   *
+   * @generated from field: usher.v1.Scope scope = 1;
+   */
+  scope?: Scope | undefined;
+
+  /**
+   * The statements. The server may have a lower limit on how many.
+   *
+   * @generated from field: repeated usher.v1.ScopedStatement statements = 2;
+   */
+  statements: ScopedStatement[];
+
+  /**
+   * How to run them.
+   *
+   * @generated from field: usher.v1.TransactionOptions options = 3;
+   */
+  options?: TransactionOptions | undefined;
+};
+
+/**
+ * Describes the message usher.v1.RunScopedTransactionRequest.
+ * Use `create(RunScopedTransactionRequestSchema)` to create a new message.
+ */
+export declare const RunScopedTransactionRequestSchema: GenMessage<RunScopedTransactionRequest>;
+
+/**
+ * ScopedStatement is one statement of a transaction.
+ *
+ * @generated from message usher.v1.ScopedStatement
+ */
+export declare type ScopedStatement = Message<"usher.v1.ScopedStatement"> & {
+  /**
+   * One SQL statement, with $1, $2, ... where parameters stand. Empty when `statement` names one.
+   *
+   * @generated from field: string sql = 1;
+   */
+  sql: string;
+
+  /**
+   * The parameters, first for $1.
+   *
+   * @generated from field: repeated usher.v1.Value parameters = 2;
+   */
+  parameters: Value[];
+
+  /**
+   * The name of a statement that the server holds, instead of `sql`.
+   *
+   * @generated from field: string statement = 3;
+   */
+  statement: string;
+
+  /**
+   * Most rows to return; 0 means the server's default. The result says whether more were there.
+   *
+   * @generated from field: uint32 max_rows = 4;
+   */
+  maxRows: number;
+};
+
+/**
+ * Describes the message usher.v1.ScopedStatement.
+ * Use `create(ScopedStatementSchema)` to create a new message.
+ */
+export declare const ScopedStatementSchema: GenMessage<ScopedStatement>;
+
+/**
+ * TransactionOptions say how the statements of a transaction run.
+ *
+ * @generated from message usher.v1.TransactionOptions
+ */
+export declare type TransactionOptions = Message<"usher.v1.TransactionOptions"> & {
+  /**
+   * How much it sees of what others commit meanwhile; unspecified means READ COMMITTED.
+   *
+   * @generated from field: usher.v1.IsolationLevel isolation_level = 1;
+   */
+  isolationLevel: IsolationLevel;
+
+  /**
+   * Makes the transaction READ ONLY.
+   *
+   * @generated from field: bool read_only = 2;
+   */
+  readOnly: boolean;
+
+  /**
+   * Longest run time of each statement in Postgres; absent means the server's default, which is also the
+   * longest.
+   *
+   * @generated from field: google.protobuf.Duration statement_timeout = 3;
+   */
+  statementTimeout?: Duration | undefined;
+};
+
+/**
+ * Describes the message usher.v1.TransactionOptions.
+ * Use `create(TransactionOptionsSchema)` to create a new message.
+ */
+export declare const TransactionOptionsSchema: GenMessage<TransactionOptions>;
+
+/**
+ * RunScopedTransactionResponse holds what each statement gave. It is sent after the commit.
+ *
+ * @generated from message usher.v1.RunScopedTransactionResponse
+ */
+export declare type RunScopedTransactionResponse = Message<"usher.v1.RunScopedTransactionResponse"> & {
+  /**
+   * The results, in the order of the statements, each as RunScopedQuery would give it.
+   *
+   * @generated from field: repeated usher.v1.RunScopedQueryResponse results = 1;
+   */
+  results: RunScopedQueryResponse[];
+};
+
+/**
+ * Describes the message usher.v1.RunScopedTransactionResponse.
+ * Use `create(RunScopedTransactionResponseSchema)` to create a new message.
+ */
+export declare const RunScopedTransactionResponseSchema: GenMessage<RunScopedTransactionResponse>;
+
+/**
  * WhoAmIRequest names the scope to look at.
  *
  * @generated from message usher.v1.WhoAmIRequest
@@ -309,6 +592,46 @@ export declare type WhoAmIResponse = Message<"usher.v1.WhoAmIResponse"> & {
 export declare const WhoAmIResponseSchema: GenMessage<WhoAmIResponse>;
 
 /**
+ * IsolationLevel is a level of transaction isolation (PostgreSQL documentation, "Transaction Isolation").
+ *
+ * @generated from enum usher.v1.IsolationLevel
+ */
+export enum IsolationLevel {
+  /**
+   * READ COMMITTED.
+   *
+   * @generated from enum value: ISOLATION_LEVEL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Each statement sees what was committed before it began.
+   *
+   * @generated from enum value: ISOLATION_LEVEL_READ_COMMITTED = 1;
+   */
+  READ_COMMITTED = 1,
+
+  /**
+   * All statements see what was committed before the first. May fail with SERIALIZATION_FAILURE: run it again.
+   *
+   * @generated from enum value: ISOLATION_LEVEL_REPEATABLE_READ = 2;
+   */
+  REPEATABLE_READ = 2,
+
+  /**
+   * As if transactions ran one after the other. May fail with SERIALIZATION_FAILURE: run it again.
+   *
+   * @generated from enum value: ISOLATION_LEVEL_SERIALIZABLE = 3;
+   */
+  SERIALIZABLE = 3,
+}
+
+/**
+ * Describes the enum usher.v1.IsolationLevel.
+ */
+export declare const IsolationLevelSchema: GenEnum<IsolationLevel>;
+
+/**
  * QueryService runs SQL on Postgres as an end user: row-level security decides which rows exist.
  *
  * @generated from service usher.v1.QueryService
@@ -323,6 +646,28 @@ export declare const QueryService: GenService<{
     methodKind: "unary";
     input: typeof RunScopedQueryRequestSchema;
     output: typeof RunScopedQueryResponseSchema;
+  },
+  /**
+   * StreamScopedQuery runs one reading statement and sends its rows in chunks, as fast as the caller takes
+   * them. May be called by any data caller.
+   *
+   * @generated from rpc usher.v1.QueryService.StreamScopedQuery
+   */
+  streamScopedQuery: {
+    methodKind: "server_streaming";
+    input: typeof StreamScopedQueryRequestSchema;
+    output: typeof StreamScopedQueryResponseSchema;
+  },
+  /**
+   * RunScopedTransaction runs several statements in one transaction: all of them, or none. May be called by
+   * any data caller.
+   *
+   * @generated from rpc usher.v1.QueryService.RunScopedTransaction
+   */
+  runScopedTransaction: {
+    methodKind: "unary";
+    input: typeof RunScopedTransactionRequestSchema;
+    output: typeof RunScopedTransactionResponseSchema;
   },
   /**
    * WhoAmI answers what Postgres itself sees in a scope: the first question when rows are missing.

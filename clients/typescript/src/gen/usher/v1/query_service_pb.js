@@ -2,7 +2,7 @@
 // @generated from file usher/v1/query_service.proto (package usher.v1, syntax proto3)
 /* eslint-disable */
 
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_duration, file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
 import { file_usher_v1_values } from "./values_pb.js";
 
@@ -10,7 +10,7 @@ import { file_usher_v1_values } from "./values_pb.js";
  * Describes the file usher/v1/query_service.proto.
  */
 export const file_usher_v1_query_service = /*@__PURE__*/
-  fileDesc("Chx1c2hlci92MS9xdWVyeV9zZXJ2aWNlLnByb3RvEgh1c2hlci52MSJLCgVTY29wZRIoCglwcmluY2lwYWwYASABKAsyEy51c2hlci52MS5QcmluY2lwYWxIABIPCgV0b2tlbhgCIAEoCUgAQgcKBXNjb3BlIkUKCVByaW5jaXBhbBIPCgdzdWJqZWN0GAEgASgJEicKBmNsYWltcxgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QipQEKFVJ1blNjb3BlZFF1ZXJ5UmVxdWVzdBIeCgVzY29wZRgBIAEoCzIPLnVzaGVyLnYxLlNjb3BlEgsKA3NxbBgCIAEoCRIjCgpwYXJhbWV0ZXJzGAMgAygLMg8udXNoZXIudjEuVmFsdWUSJwoHb3B0aW9ucxgEIAEoCzIWLnVzaGVyLnYxLlF1ZXJ5T3B0aW9ucxIRCglzdGF0ZW1lbnQYBSABKAkiaQoMUXVlcnlPcHRpb25zEhEKCXJlYWRfb25seRgBIAEoCBI0ChFzdGF0ZW1lbnRfdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIQCghtYXhfcm93cxgDIAEoDSKxAQoWUnVuU2NvcGVkUXVlcnlSZXNwb25zZRIhCgdjb2x1bW5zGAEgAygLMhAudXNoZXIudjEuQ29sdW1uEiIKBGRhdGEYAiADKAsyFC51c2hlci52MS5Db2x1bW5EYXRhEhEKCXJvd19jb3VudBgDIAEoDRIRCgl0cnVuY2F0ZWQYBCABKAgSEwoLY29tbWFuZF90YWcYBSABKAkSFQoNYWZmZWN0ZWRfcm93cxgGIAEoAyIvCg1XaG9BbUlSZXF1ZXN0Eh4KBXNjb3BlGAEgASgLMg8udXNoZXIudjEuU2NvcGUigwIKDldob0FtSVJlc3BvbnNlEgwKBHJvbGUYASABKAkSEgoKbG9naW5fcm9sZRgCIAEoCRIUCgd1c2VyX2lkGAMgASgJSACIAQESFAoHc2Vzc2lvbhgEIAEoCUgBiAEBEhQKDGJhY2tlbmRfa2luZBgFIAEoCRItCgpjbGFpbXNfYWdlGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhwKFHJvd19zZWN1cml0eV9hcHBsaWVzGAcgASgIEhAKCGRhdGFiYXNlGAggASgJEhYKDnNlcnZlcl92ZXJzaW9uGAkgASgNQgoKCF91c2VyX2lkQgoKCF9zZXNzaW9uMqABCgxRdWVyeVNlcnZpY2USUwoOUnVuU2NvcGVkUXVlcnkSHy51c2hlci52MS5SdW5TY29wZWRRdWVyeVJlcXVlc3QaIC51c2hlci52MS5SdW5TY29wZWRRdWVyeVJlc3BvbnNlEjsKBldob0FtSRIXLnVzaGVyLnYxLldob0FtSVJlcXVlc3QaGC51c2hlci52MS5XaG9BbUlSZXNwb25zZUI2CgxkZXYudXNoZXIudjFQAVokdXNoZXIuZGV2L2NsaWVudC1nby91c2hlci92MTt1c2hlcnYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_struct, file_usher_v1_values]);
+  fileDesc("Chx1c2hlci92MS9xdWVyeV9zZXJ2aWNlLnByb3RvEgh1c2hlci52MSJLCgVTY29wZRIoCglwcmluY2lwYWwYASABKAsyEy51c2hlci52MS5QcmluY2lwYWxIABIPCgV0b2tlbhgCIAEoCUgAQgcKBXNjb3BlIkUKCVByaW5jaXBhbBIPCgdzdWJqZWN0GAEgASgJEicKBmNsYWltcxgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QipQEKFVJ1blNjb3BlZFF1ZXJ5UmVxdWVzdBIeCgVzY29wZRgBIAEoCzIPLnVzaGVyLnYxLlNjb3BlEgsKA3NxbBgCIAEoCRIjCgpwYXJhbWV0ZXJzGAMgAygLMg8udXNoZXIudjEuVmFsdWUSJwoHb3B0aW9ucxgEIAEoCzIWLnVzaGVyLnYxLlF1ZXJ5T3B0aW9ucxIRCglzdGF0ZW1lbnQYBSABKAkiaQoMUXVlcnlPcHRpb25zEhEKCXJlYWRfb25seRgBIAEoCBI0ChFzdGF0ZW1lbnRfdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIQCghtYXhfcm93cxgDIAEoDSKxAQoWUnVuU2NvcGVkUXVlcnlSZXNwb25zZRIhCgdjb2x1bW5zGAEgAygLMhAudXNoZXIudjEuQ29sdW1uEiIKBGRhdGEYAiADKAsyFC51c2hlci52MS5Db2x1bW5EYXRhEhEKCXJvd19jb3VudBgDIAEoDRIRCgl0cnVuY2F0ZWQYBCABKAgSEwoLY29tbWFuZF90YWcYBSABKAkSFQoNYWZmZWN0ZWRfcm93cxgGIAEoAyKpAQoYU3RyZWFtU2NvcGVkUXVlcnlSZXF1ZXN0Eh4KBXNjb3BlGAEgASgLMg8udXNoZXIudjEuU2NvcGUSCwoDc3FsGAIgASgJEiMKCnBhcmFtZXRlcnMYAyADKAsyDy51c2hlci52MS5WYWx1ZRIoCgdvcHRpb25zGAQgASgLMhcudXNoZXIudjEuU3RyZWFtT3B0aW9ucxIRCglzdGF0ZW1lbnQYBSABKAkiVwoNU3RyZWFtT3B0aW9ucxI0ChFzdGF0ZW1lbnRfdGltZW91dBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIQCghtYXhfcm93cxgCIAEoAyKfAQoZU3RyZWFtU2NvcGVkUXVlcnlSZXNwb25zZRIhCgdjb2x1bW5zGAEgAygLMhAudXNoZXIudjEuQ29sdW1uEiIKBGRhdGEYAiADKAsyFC51c2hlci52MS5Db2x1bW5EYXRhEhEKCXJvd19jb3VudBgDIAEoDRIoCgdzdW1tYXJ5GAQgASgLMhcudXNoZXIudjEuU3RyZWFtU3VtbWFyeSJKCg1TdHJlYW1TdW1tYXJ5EhEKCXJvd19jb3VudBgBIAEoAxIRCgl0cnVuY2F0ZWQYAiABKAgSEwoLY29tbWFuZF90YWcYAyABKAkimwEKG1J1blNjb3BlZFRyYW5zYWN0aW9uUmVxdWVzdBIeCgVzY29wZRgBIAEoCzIPLnVzaGVyLnYxLlNjb3BlEi0KCnN0YXRlbWVudHMYAiADKAsyGS51c2hlci52MS5TY29wZWRTdGF0ZW1lbnQSLQoHb3B0aW9ucxgDIAEoCzIcLnVzaGVyLnYxLlRyYW5zYWN0aW9uT3B0aW9ucyJoCg9TY29wZWRTdGF0ZW1lbnQSCwoDc3FsGAEgASgJEiMKCnBhcmFtZXRlcnMYAiADKAsyDy51c2hlci52MS5WYWx1ZRIRCglzdGF0ZW1lbnQYAyABKAkSEAoIbWF4X3Jvd3MYBCABKA0ikAEKElRyYW5zYWN0aW9uT3B0aW9ucxIxCg9pc29sYXRpb25fbGV2ZWwYASABKA4yGC51c2hlci52MS5Jc29sYXRpb25MZXZlbBIRCglyZWFkX29ubHkYAiABKAgSNAoRc3RhdGVtZW50X3RpbWVvdXQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iUQocUnVuU2NvcGVkVHJhbnNhY3Rpb25SZXNwb25zZRIxCgdyZXN1bHRzGAEgAygLMiAudXNoZXIudjEuUnVuU2NvcGVkUXVlcnlSZXNwb25zZSIvCg1XaG9BbUlSZXF1ZXN0Eh4KBXNjb3BlGAEgASgLMg8udXNoZXIudjEuU2NvcGUigwIKDldob0FtSVJlc3BvbnNlEgwKBHJvbGUYASABKAkSEgoKbG9naW5fcm9sZRgCIAEoCRIUCgd1c2VyX2lkGAMgASgJSACIAQESFAoHc2Vzc2lvbhgEIAEoCUgBiAEBEhQKDGJhY2tlbmRfa2luZBgFIAEoCRItCgpjbGFpbXNfYWdlGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhwKFHJvd19zZWN1cml0eV9hcHBsaWVzGAcgASgIEhAKCGRhdGFiYXNlGAggASgJEhYKDnNlcnZlcl92ZXJzaW9uGAkgASgNQgoKCF91c2VyX2lkQgoKCF9zZXNzaW9uKpwBCg5Jc29sYXRpb25MZXZlbBIfChtJU09MQVRJT05fTEVWRUxfVU5TUEVDSUZJRUQQABIiCh5JU09MQVRJT05fTEVWRUxfUkVBRF9DT01NSVRURUQQARIjCh9JU09MQVRJT05fTEVWRUxfUkVQRUFUQUJMRV9SRUFEEAISIAocSVNPTEFUSU9OX0xFVkVMX1NFUklBTElaQUJMRRADMucCCgxRdWVyeVNlcnZpY2USUwoOUnVuU2NvcGVkUXVlcnkSHy51c2hlci52MS5SdW5TY29wZWRRdWVyeVJlcXVlc3QaIC51c2hlci52MS5SdW5TY29wZWRRdWVyeVJlc3BvbnNlEl4KEVN0cmVhbVNjb3BlZFF1ZXJ5EiIudXNoZXIudjEuU3RyZWFtU2NvcGVkUXVlcnlSZXF1ZXN0GiMudXNoZXIudjEuU3RyZWFtU2NvcGVkUXVlcnlSZXNwb25zZTABEmUKFFJ1blNjb3BlZFRyYW5zYWN0aW9uEiUudXNoZXIudjEuUnVuU2NvcGVkVHJhbnNhY3Rpb25SZXF1ZXN0GiYudXNoZXIudjEuUnVuU2NvcGVkVHJhbnNhY3Rpb25SZXNwb25zZRI7CgZXaG9BbUkSFy51c2hlci52MS5XaG9BbUlSZXF1ZXN0GhgudXNoZXIudjEuV2hvQW1JUmVzcG9uc2VCNgoMZGV2LnVzaGVyLnYxUAFaJHVzaGVyLmRldi9jbGllbnQtZ28vdXNoZXIvdjE7dXNoZXJ2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_usher_v1_values]);
 
 /**
  * Describes the message usher.v1.Scope.
@@ -48,18 +48,88 @@ export const RunScopedQueryResponseSchema = /*@__PURE__*/
   messageDesc(file_usher_v1_query_service, 4);
 
 /**
+ * Describes the message usher.v1.StreamScopedQueryRequest.
+ * Use `create(StreamScopedQueryRequestSchema)` to create a new message.
+ */
+export const StreamScopedQueryRequestSchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_query_service, 5);
+
+/**
+ * Describes the message usher.v1.StreamOptions.
+ * Use `create(StreamOptionsSchema)` to create a new message.
+ */
+export const StreamOptionsSchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_query_service, 6);
+
+/**
+ * Describes the message usher.v1.StreamScopedQueryResponse.
+ * Use `create(StreamScopedQueryResponseSchema)` to create a new message.
+ */
+export const StreamScopedQueryResponseSchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_query_service, 7);
+
+/**
+ * Describes the message usher.v1.StreamSummary.
+ * Use `create(StreamSummarySchema)` to create a new message.
+ */
+export const StreamSummarySchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_query_service, 8);
+
+/**
+ * Describes the message usher.v1.RunScopedTransactionRequest.
+ * Use `create(RunScopedTransactionRequestSchema)` to create a new message.
+ */
+export const RunScopedTransactionRequestSchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_query_service, 9);
+
+/**
+ * Describes the message usher.v1.ScopedStatement.
+ * Use `create(ScopedStatementSchema)` to create a new message.
+ */
+export const ScopedStatementSchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_query_service, 10);
+
+/**
+ * Describes the message usher.v1.TransactionOptions.
+ * Use `create(TransactionOptionsSchema)` to create a new message.
+ */
+export const TransactionOptionsSchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_query_service, 11);
+
+/**
+ * Describes the message usher.v1.RunScopedTransactionResponse.
+ * Use `create(RunScopedTransactionResponseSchema)` to create a new message.
+ */
+export const RunScopedTransactionResponseSchema = /*@__PURE__*/
+  messageDesc(file_usher_v1_query_service, 12);
+
+/**
  * Describes the message usher.v1.WhoAmIRequest.
  * Use `create(WhoAmIRequestSchema)` to create a new message.
  */
 export const WhoAmIRequestSchema = /*@__PURE__*/
-  messageDesc(file_usher_v1_query_service, 5);
+  messageDesc(file_usher_v1_query_service, 13);
 
 /**
  * Describes the message usher.v1.WhoAmIResponse.
  * Use `create(WhoAmIResponseSchema)` to create a new message.
  */
 export const WhoAmIResponseSchema = /*@__PURE__*/
-  messageDesc(file_usher_v1_query_service, 6);
+  messageDesc(file_usher_v1_query_service, 14);
+
+/**
+ * Describes the enum usher.v1.IsolationLevel.
+ */
+export const IsolationLevelSchema = /*@__PURE__*/
+  enumDesc(file_usher_v1_query_service, 0);
+
+/**
+ * IsolationLevel is a level of transaction isolation (PostgreSQL documentation, "Transaction Isolation").
+ *
+ * @generated from enum usher.v1.IsolationLevel
+ */
+export const IsolationLevel = /*@__PURE__*/
+  tsEnum(IsolationLevelSchema);
 
 /**
  * QueryService runs SQL on Postgres as an end user: row-level security decides which rows exist.

@@ -46,6 +46,68 @@ public final class QueryServiceGrpc {
     return getRunScopedQueryMethod;
   }
 
+  private static volatile io.grpc.MethodDescriptor<dev.usher.v1.StreamScopedQueryRequest,
+      dev.usher.v1.StreamScopedQueryResponse> getStreamScopedQueryMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "StreamScopedQuery",
+      requestType = dev.usher.v1.StreamScopedQueryRequest.class,
+      responseType = dev.usher.v1.StreamScopedQueryResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.SERVER_STREAMING)
+  public static io.grpc.MethodDescriptor<dev.usher.v1.StreamScopedQueryRequest,
+      dev.usher.v1.StreamScopedQueryResponse> getStreamScopedQueryMethod() {
+    io.grpc.MethodDescriptor<dev.usher.v1.StreamScopedQueryRequest, dev.usher.v1.StreamScopedQueryResponse> getStreamScopedQueryMethod;
+    if ((getStreamScopedQueryMethod = QueryServiceGrpc.getStreamScopedQueryMethod) == null) {
+      synchronized (QueryServiceGrpc.class) {
+        if ((getStreamScopedQueryMethod = QueryServiceGrpc.getStreamScopedQueryMethod) == null) {
+          QueryServiceGrpc.getStreamScopedQueryMethod = getStreamScopedQueryMethod =
+              io.grpc.MethodDescriptor.<dev.usher.v1.StreamScopedQueryRequest, dev.usher.v1.StreamScopedQueryResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.SERVER_STREAMING)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "StreamScopedQuery"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  dev.usher.v1.StreamScopedQueryRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  dev.usher.v1.StreamScopedQueryResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new QueryServiceMethodDescriptorSupplier("StreamScopedQuery"))
+              .build();
+        }
+      }
+    }
+    return getStreamScopedQueryMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<dev.usher.v1.RunScopedTransactionRequest,
+      dev.usher.v1.RunScopedTransactionResponse> getRunScopedTransactionMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "RunScopedTransaction",
+      requestType = dev.usher.v1.RunScopedTransactionRequest.class,
+      responseType = dev.usher.v1.RunScopedTransactionResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<dev.usher.v1.RunScopedTransactionRequest,
+      dev.usher.v1.RunScopedTransactionResponse> getRunScopedTransactionMethod() {
+    io.grpc.MethodDescriptor<dev.usher.v1.RunScopedTransactionRequest, dev.usher.v1.RunScopedTransactionResponse> getRunScopedTransactionMethod;
+    if ((getRunScopedTransactionMethod = QueryServiceGrpc.getRunScopedTransactionMethod) == null) {
+      synchronized (QueryServiceGrpc.class) {
+        if ((getRunScopedTransactionMethod = QueryServiceGrpc.getRunScopedTransactionMethod) == null) {
+          QueryServiceGrpc.getRunScopedTransactionMethod = getRunScopedTransactionMethod =
+              io.grpc.MethodDescriptor.<dev.usher.v1.RunScopedTransactionRequest, dev.usher.v1.RunScopedTransactionResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "RunScopedTransaction"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  dev.usher.v1.RunScopedTransactionRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  dev.usher.v1.RunScopedTransactionResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new QueryServiceMethodDescriptorSupplier("RunScopedTransaction"))
+              .build();
+        }
+      }
+    }
+    return getRunScopedTransactionMethod;
+  }
+
   private static volatile io.grpc.MethodDescriptor<dev.usher.v1.WhoAmIRequest,
       dev.usher.v1.WhoAmIResponse> getWhoAmIMethod;
 
@@ -155,6 +217,28 @@ public final class QueryServiceGrpc {
 
     /**
      * <pre>
+     * StreamScopedQuery runs one reading statement and sends its rows in chunks, as fast as the caller takes
+     * them. May be called by any data caller.
+     * </pre>
+     */
+    default void streamScopedQuery(dev.usher.v1.StreamScopedQueryRequest request,
+        io.grpc.stub.StreamObserver<dev.usher.v1.StreamScopedQueryResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getStreamScopedQueryMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * RunScopedTransaction runs several statements in one transaction: all of them, or none. May be called by
+     * any data caller.
+     * </pre>
+     */
+    default void runScopedTransaction(dev.usher.v1.RunScopedTransactionRequest request,
+        io.grpc.stub.StreamObserver<dev.usher.v1.RunScopedTransactionResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getRunScopedTransactionMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
      * WhoAmI answers what Postgres itself sees in a scope: the first question when rows are missing.
      * May be called by any data caller.
      * </pre>
@@ -211,6 +295,30 @@ public final class QueryServiceGrpc {
 
     /**
      * <pre>
+     * StreamScopedQuery runs one reading statement and sends its rows in chunks, as fast as the caller takes
+     * them. May be called by any data caller.
+     * </pre>
+     */
+    public void streamScopedQuery(dev.usher.v1.StreamScopedQueryRequest request,
+        io.grpc.stub.StreamObserver<dev.usher.v1.StreamScopedQueryResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncServerStreamingCall(
+          getChannel().newCall(getStreamScopedQueryMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * RunScopedTransaction runs several statements in one transaction: all of them, or none. May be called by
+     * any data caller.
+     * </pre>
+     */
+    public void runScopedTransaction(dev.usher.v1.RunScopedTransactionRequest request,
+        io.grpc.stub.StreamObserver<dev.usher.v1.RunScopedTransactionResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getRunScopedTransactionMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
      * WhoAmI answers what Postgres itself sees in a scope: the first question when rows are missing.
      * May be called by any data caller.
      * </pre>
@@ -253,6 +361,30 @@ public final class QueryServiceGrpc {
 
     /**
      * <pre>
+     * StreamScopedQuery runs one reading statement and sends its rows in chunks, as fast as the caller takes
+     * them. May be called by any data caller.
+     * </pre>
+     */
+    @io.grpc.ExperimentalApi("https://github.com/grpc/grpc-java/issues/10918")
+    public io.grpc.stub.BlockingClientCall<?, dev.usher.v1.StreamScopedQueryResponse>
+        streamScopedQuery(dev.usher.v1.StreamScopedQueryRequest request) {
+      return io.grpc.stub.ClientCalls.blockingV2ServerStreamingCall(
+          getChannel(), getStreamScopedQueryMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * RunScopedTransaction runs several statements in one transaction: all of them, or none. May be called by
+     * any data caller.
+     * </pre>
+     */
+    public dev.usher.v1.RunScopedTransactionResponse runScopedTransaction(dev.usher.v1.RunScopedTransactionRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getRunScopedTransactionMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
      * WhoAmI answers what Postgres itself sees in a scope: the first question when rows are missing.
      * May be called by any data caller.
      * </pre>
@@ -290,6 +422,29 @@ public final class QueryServiceGrpc {
     public dev.usher.v1.RunScopedQueryResponse runScopedQuery(dev.usher.v1.RunScopedQueryRequest request) {
       return io.grpc.stub.ClientCalls.blockingUnaryCall(
           getChannel(), getRunScopedQueryMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * StreamScopedQuery runs one reading statement and sends its rows in chunks, as fast as the caller takes
+     * them. May be called by any data caller.
+     * </pre>
+     */
+    public java.util.Iterator<dev.usher.v1.StreamScopedQueryResponse> streamScopedQuery(
+        dev.usher.v1.StreamScopedQueryRequest request) {
+      return io.grpc.stub.ClientCalls.blockingServerStreamingCall(
+          getChannel(), getStreamScopedQueryMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * RunScopedTransaction runs several statements in one transaction: all of them, or none. May be called by
+     * any data caller.
+     * </pre>
+     */
+    public dev.usher.v1.RunScopedTransactionResponse runScopedTransaction(dev.usher.v1.RunScopedTransactionRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getRunScopedTransactionMethod(), getCallOptions(), request);
     }
 
     /**
@@ -336,6 +491,18 @@ public final class QueryServiceGrpc {
 
     /**
      * <pre>
+     * RunScopedTransaction runs several statements in one transaction: all of them, or none. May be called by
+     * any data caller.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<dev.usher.v1.RunScopedTransactionResponse> runScopedTransaction(
+        dev.usher.v1.RunScopedTransactionRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getRunScopedTransactionMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
      * WhoAmI answers what Postgres itself sees in a scope: the first question when rows are missing.
      * May be called by any data caller.
      * </pre>
@@ -348,7 +515,9 @@ public final class QueryServiceGrpc {
   }
 
   private static final int METHODID_RUN_SCOPED_QUERY = 0;
-  private static final int METHODID_WHO_AM_I = 1;
+  private static final int METHODID_STREAM_SCOPED_QUERY = 1;
+  private static final int METHODID_RUN_SCOPED_TRANSACTION = 2;
+  private static final int METHODID_WHO_AM_I = 3;
 
   private static final class MethodHandlers<Req, Resp> implements
       io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
@@ -370,6 +539,14 @@ public final class QueryServiceGrpc {
         case METHODID_RUN_SCOPED_QUERY:
           serviceImpl.runScopedQuery((dev.usher.v1.RunScopedQueryRequest) request,
               (io.grpc.stub.StreamObserver<dev.usher.v1.RunScopedQueryResponse>) responseObserver);
+          break;
+        case METHODID_STREAM_SCOPED_QUERY:
+          serviceImpl.streamScopedQuery((dev.usher.v1.StreamScopedQueryRequest) request,
+              (io.grpc.stub.StreamObserver<dev.usher.v1.StreamScopedQueryResponse>) responseObserver);
+          break;
+        case METHODID_RUN_SCOPED_TRANSACTION:
+          serviceImpl.runScopedTransaction((dev.usher.v1.RunScopedTransactionRequest) request,
+              (io.grpc.stub.StreamObserver<dev.usher.v1.RunScopedTransactionResponse>) responseObserver);
           break;
         case METHODID_WHO_AM_I:
           serviceImpl.whoAmI((dev.usher.v1.WhoAmIRequest) request,
@@ -400,6 +577,20 @@ public final class QueryServiceGrpc {
               dev.usher.v1.RunScopedQueryRequest,
               dev.usher.v1.RunScopedQueryResponse>(
                 service, METHODID_RUN_SCOPED_QUERY)))
+        .addMethod(
+          getStreamScopedQueryMethod(),
+          io.grpc.stub.ServerCalls.asyncServerStreamingCall(
+            new MethodHandlers<
+              dev.usher.v1.StreamScopedQueryRequest,
+              dev.usher.v1.StreamScopedQueryResponse>(
+                service, METHODID_STREAM_SCOPED_QUERY)))
+        .addMethod(
+          getRunScopedTransactionMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              dev.usher.v1.RunScopedTransactionRequest,
+              dev.usher.v1.RunScopedTransactionResponse>(
+                service, METHODID_RUN_SCOPED_TRANSACTION)))
         .addMethod(
           getWhoAmIMethod(),
           io.grpc.stub.ServerCalls.asyncUnaryCall(
@@ -456,6 +647,8 @@ public final class QueryServiceGrpc {
           serviceDescriptor = result = io.grpc.ServiceDescriptor.newBuilder(SERVICE_NAME)
               .setSchemaDescriptor(new QueryServiceFileDescriptorSupplier())
               .addMethod(getRunScopedQueryMethod())
+              .addMethod(getStreamScopedQueryMethod())
+              .addMethod(getRunScopedTransactionMethod())
               .addMethod(getWhoAmIMethod())
               .build();
         }

@@ -52,6 +52,46 @@ public final class QueryServiceOuterClass extends com.google.protobuf.GeneratedF
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internal_static_usher_v1_RunScopedQueryResponse_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_StreamScopedQueryRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_StreamScopedQueryRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_StreamOptions_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_StreamOptions_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_StreamScopedQueryResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_StreamScopedQueryResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_StreamSummary_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_StreamSummary_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_RunScopedTransactionRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_RunScopedTransactionRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_ScopedStatement_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_ScopedStatement_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_TransactionOptions_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_TransactionOptions_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_usher_v1_RunScopedTransactionResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_usher_v1_RunScopedTransactionResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
     internal_static_usher_v1_WhoAmIRequest_descriptor;
   static final 
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
@@ -92,23 +132,64 @@ public final class QueryServiceOuterClass extends com.google.protobuf.GeneratedF
       "1.ColumnDataR\004data\022\033\n\trow_count\030\003 \001(\rR\010r" +
       "owCount\022\034\n\ttruncated\030\004 \001(\010R\ttruncated\022\037\n" +
       "\013command_tag\030\005 \001(\tR\ncommandTag\022#\n\raffect" +
-      "ed_rows\030\006 \001(\003R\014affectedRows\"6\n\rWhoAmIReq" +
-      "uest\022%\n\005scope\030\001 \001(\0132\017.usher.v1.ScopeR\005sc" +
-      "ope\"\352\002\n\016WhoAmIResponse\022\022\n\004role\030\001 \001(\tR\004ro" +
-      "le\022\035\n\nlogin_role\030\002 \001(\tR\tloginRole\022\034\n\007use" +
-      "r_id\030\003 \001(\tH\000R\006userId\210\001\001\022\035\n\007session\030\004 \001(\t" +
-      "H\001R\007session\210\001\001\022!\n\014backend_kind\030\005 \001(\tR\013ba" +
-      "ckendKind\0228\n\nclaims_age\030\006 \001(\0132\031.google.p" +
-      "rotobuf.DurationR\tclaimsAge\0220\n\024row_secur" +
-      "ity_applies\030\007 \001(\010R\022rowSecurityApplies\022\032\n" +
-      "\010database\030\010 \001(\tR\010database\022%\n\016server_vers" +
-      "ion\030\t \001(\rR\rserverVersionB\n\n\010_user_idB\n\n\010" +
-      "_session2\240\001\n\014QueryService\022S\n\016RunScopedQu" +
-      "ery\022\037.usher.v1.RunScopedQueryRequest\032 .u" +
-      "sher.v1.RunScopedQueryResponse\022;\n\006WhoAmI" +
-      "\022\027.usher.v1.WhoAmIRequest\032\030.usher.v1.Who" +
-      "AmIResponseB6\n\014dev.usher.v1P\001Z$usher.dev" +
-      "/client-go/usher/v1;usherv1b\006proto3"
+      "ed_rows\030\006 \001(\003R\014affectedRows\"\325\001\n\030StreamSc" +
+      "opedQueryRequest\022%\n\005scope\030\001 \001(\0132\017.usher." +
+      "v1.ScopeR\005scope\022\020\n\003sql\030\002 \001(\tR\003sql\022/\n\npar" +
+      "ameters\030\003 \003(\0132\017.usher.v1.ValueR\nparamete" +
+      "rs\0221\n\007options\030\004 \001(\0132\027.usher.v1.StreamOpt" +
+      "ionsR\007options\022\034\n\tstatement\030\005 \001(\tR\tstatem" +
+      "ent\"r\n\rStreamOptions\022F\n\021statement_timeou" +
+      "t\030\001 \001(\0132\031.google.protobuf.DurationR\020stat" +
+      "ementTimeout\022\031\n\010max_rows\030\002 \001(\003R\007maxRows\"" +
+      "\301\001\n\031StreamScopedQueryResponse\022*\n\007columns" +
+      "\030\001 \003(\0132\020.usher.v1.ColumnR\007columns\022(\n\004dat" +
+      "a\030\002 \003(\0132\024.usher.v1.ColumnDataR\004data\022\033\n\tr" +
+      "ow_count\030\003 \001(\rR\010rowCount\0221\n\007summary\030\004 \001(" +
+      "\0132\027.usher.v1.StreamSummaryR\007summary\"k\n\rS" +
+      "treamSummary\022\033\n\trow_count\030\001 \001(\003R\010rowCoun" +
+      "t\022\034\n\ttruncated\030\002 \001(\010R\ttruncated\022\037\n\013comma" +
+      "nd_tag\030\003 \001(\tR\ncommandTag\"\267\001\n\033RunScopedTr" +
+      "ansactionRequest\022%\n\005scope\030\001 \001(\0132\017.usher." +
+      "v1.ScopeR\005scope\0229\n\nstatements\030\002 \003(\0132\031.us" +
+      "her.v1.ScopedStatementR\nstatements\0226\n\007op" +
+      "tions\030\003 \001(\0132\034.usher.v1.TransactionOption" +
+      "sR\007options\"\215\001\n\017ScopedStatement\022\020\n\003sql\030\001 " +
+      "\001(\tR\003sql\022/\n\nparameters\030\002 \003(\0132\017.usher.v1." +
+      "ValueR\nparameters\022\034\n\tstatement\030\003 \001(\tR\tst" +
+      "atement\022\031\n\010max_rows\030\004 \001(\rR\007maxRows\"\274\001\n\022T" +
+      "ransactionOptions\022A\n\017isolation_level\030\001 \001" +
+      "(\0162\030.usher.v1.IsolationLevelR\016isolationL" +
+      "evel\022\033\n\tread_only\030\002 \001(\010R\010readOnly\022F\n\021sta" +
+      "tement_timeout\030\003 \001(\0132\031.google.protobuf.D" +
+      "urationR\020statementTimeout\"Z\n\034RunScopedTr" +
+      "ansactionResponse\022:\n\007results\030\001 \003(\0132 .ush" +
+      "er.v1.RunScopedQueryResponseR\007results\"6\n" +
+      "\rWhoAmIRequest\022%\n\005scope\030\001 \001(\0132\017.usher.v1" +
+      ".ScopeR\005scope\"\352\002\n\016WhoAmIResponse\022\022\n\004role" +
+      "\030\001 \001(\tR\004role\022\035\n\nlogin_role\030\002 \001(\tR\tloginR" +
+      "ole\022\034\n\007user_id\030\003 \001(\tH\000R\006userId\210\001\001\022\035\n\007ses" +
+      "sion\030\004 \001(\tH\001R\007session\210\001\001\022!\n\014backend_kind" +
+      "\030\005 \001(\tR\013backendKind\0228\n\nclaims_age\030\006 \001(\0132" +
+      "\031.google.protobuf.DurationR\tclaimsAge\0220\n" +
+      "\024row_security_applies\030\007 \001(\010R\022rowSecurity" +
+      "Applies\022\032\n\010database\030\010 \001(\tR\010database\022%\n\016s" +
+      "erver_version\030\t \001(\rR\rserverVersionB\n\n\010_u" +
+      "ser_idB\n\n\010_session*\234\001\n\016IsolationLevel\022\037\n" +
+      "\033ISOLATION_LEVEL_UNSPECIFIED\020\000\022\"\n\036ISOLAT" +
+      "ION_LEVEL_READ_COMMITTED\020\001\022#\n\037ISOLATION_" +
+      "LEVEL_REPEATABLE_READ\020\002\022 \n\034ISOLATION_LEV" +
+      "EL_SERIALIZABLE\020\0032\347\002\n\014QueryService\022S\n\016Ru" +
+      "nScopedQuery\022\037.usher.v1.RunScopedQueryRe" +
+      "quest\032 .usher.v1.RunScopedQueryResponse\022" +
+      "^\n\021StreamScopedQuery\022\".usher.v1.StreamSc" +
+      "opedQueryRequest\032#.usher.v1.StreamScoped" +
+      "QueryResponse0\001\022e\n\024RunScopedTransaction\022" +
+      "%.usher.v1.RunScopedTransactionRequest\032&" +
+      ".usher.v1.RunScopedTransactionResponse\022;" +
+      "\n\006WhoAmI\022\027.usher.v1.WhoAmIRequest\032\030.ushe" +
+      "r.v1.WhoAmIResponseB6\n\014dev.usher.v1P\001Z$u" +
+      "sher.dev/client-go/usher/v1;usherv1b\006pro" +
+      "to3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -147,14 +228,62 @@ public final class QueryServiceOuterClass extends com.google.protobuf.GeneratedF
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_usher_v1_RunScopedQueryResponse_descriptor,
         new java.lang.String[] { "Columns", "Data", "RowCount", "Truncated", "CommandTag", "AffectedRows", });
-    internal_static_usher_v1_WhoAmIRequest_descriptor =
+    internal_static_usher_v1_StreamScopedQueryRequest_descriptor =
       getDescriptor().getMessageType(5);
+    internal_static_usher_v1_StreamScopedQueryRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_StreamScopedQueryRequest_descriptor,
+        new java.lang.String[] { "Scope", "Sql", "Parameters", "Options", "Statement", });
+    internal_static_usher_v1_StreamOptions_descriptor =
+      getDescriptor().getMessageType(6);
+    internal_static_usher_v1_StreamOptions_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_StreamOptions_descriptor,
+        new java.lang.String[] { "StatementTimeout", "MaxRows", });
+    internal_static_usher_v1_StreamScopedQueryResponse_descriptor =
+      getDescriptor().getMessageType(7);
+    internal_static_usher_v1_StreamScopedQueryResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_StreamScopedQueryResponse_descriptor,
+        new java.lang.String[] { "Columns", "Data", "RowCount", "Summary", });
+    internal_static_usher_v1_StreamSummary_descriptor =
+      getDescriptor().getMessageType(8);
+    internal_static_usher_v1_StreamSummary_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_StreamSummary_descriptor,
+        new java.lang.String[] { "RowCount", "Truncated", "CommandTag", });
+    internal_static_usher_v1_RunScopedTransactionRequest_descriptor =
+      getDescriptor().getMessageType(9);
+    internal_static_usher_v1_RunScopedTransactionRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_RunScopedTransactionRequest_descriptor,
+        new java.lang.String[] { "Scope", "Statements", "Options", });
+    internal_static_usher_v1_ScopedStatement_descriptor =
+      getDescriptor().getMessageType(10);
+    internal_static_usher_v1_ScopedStatement_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_ScopedStatement_descriptor,
+        new java.lang.String[] { "Sql", "Parameters", "Statement", "MaxRows", });
+    internal_static_usher_v1_TransactionOptions_descriptor =
+      getDescriptor().getMessageType(11);
+    internal_static_usher_v1_TransactionOptions_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_TransactionOptions_descriptor,
+        new java.lang.String[] { "IsolationLevel", "ReadOnly", "StatementTimeout", });
+    internal_static_usher_v1_RunScopedTransactionResponse_descriptor =
+      getDescriptor().getMessageType(12);
+    internal_static_usher_v1_RunScopedTransactionResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_usher_v1_RunScopedTransactionResponse_descriptor,
+        new java.lang.String[] { "Results", });
+    internal_static_usher_v1_WhoAmIRequest_descriptor =
+      getDescriptor().getMessageType(13);
     internal_static_usher_v1_WhoAmIRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_usher_v1_WhoAmIRequest_descriptor,
         new java.lang.String[] { "Scope", });
     internal_static_usher_v1_WhoAmIResponse_descriptor =
-      getDescriptor().getMessageType(6);
+      getDescriptor().getMessageType(14);
     internal_static_usher_v1_WhoAmIResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_usher_v1_WhoAmIResponse_descriptor,
