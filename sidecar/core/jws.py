@@ -2,12 +2,16 @@
 
 The algorithm of a token's header is never trusted: it must be the one of the key that `kid` names
 (RFC 8725 sections 3.1 and 3.2). Times are checked here and not by the library, whose clock cannot be given.
+
+PyJWT verifies. What is signed is put together here, as PyJWT would: it makes the header anew for each token,
+which is a third of what an ES256 token costs beside its signature.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -15,10 +19,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from sidecar.core.claims import REGISTERED, Json, custom_claims, to_json
 from sidecar.core.errors import Reason, UsherError
-from sidecar.core.keys import PublicKey, SigningKey
+from sidecar.core.keys import Algorithm, PrivateKey, PublicKey, SigningKey, base64url
 
 MAX_TOKEN_BYTES: Final = 16_384
 """Longest token that is looked at; those issued here stay below 12 KiB."""
@@ -36,6 +43,11 @@ _JWS: Final = jwt.PyJWS(algorithms=["ES256", "RS256"])
 # to spare are zero (RFC 4648 section 3.5): one token has one text, so that a list of texts can refuse it.
 _SEGMENT: Final = r"(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?"
 _COMPACT: Final = re.compile(rf"{_SEGMENT}\.{_SEGMENT}\.{_SEGMENT}")
+
+_ES256: Final = ec.ECDSA(hashes.SHA256())
+_ES256_NUMBER_BYTES: Final = 32
+_PKCS1: Final = padding.PKCS1v15()
+_SHA256: Final = hashes.SHA256()
 
 FindKey = Callable[[str], PublicKey | None]
 """Finds a published key by its kid."""
@@ -56,13 +68,23 @@ class VerifiedToken:
 
 def sign(key: SigningKey, payload: Mapping[str, Json]) -> str:
     """The compact JWS of a payload; its header has `typ`, `alg` and `kid`."""
-    compact: str = _JWS.encode(
-        to_json(payload),
-        key.private,
-        algorithm=key.public.algorithm.value,
-        headers={"kid": key.public.kid},
-    )
-    return compact
+    signed = f"{_header_of(key.public.algorithm, key.public.kid)}.{base64url(to_json(payload))}"
+    return f"{signed}.{base64url(_signature(key.private, signed.encode('ascii')))}"
+
+
+@functools.lru_cache(maxsize=64)
+def _header_of(algorithm: Algorithm, kid: str) -> str:
+    header = {"alg": algorithm.value, "kid": kid, "typ": "JWT"}
+    return base64url(json.dumps(header, separators=(",", ":")).encode("ascii"))
+
+
+def _signature(private: PrivateKey, signed: bytes) -> bytes:
+    """RFC 7518 sections 3.3 and 3.4."""
+    if isinstance(private, rsa.RSAPrivateKey):
+        return private.sign(signed, _PKCS1, _SHA256)
+    # A JWS holds the two numbers side by side, where the library gives them in DER.
+    r, s = decode_dss_signature(private.sign(signed, _ES256))
+    return r.to_bytes(_ES256_NUMBER_BYTES, "big") + s.to_bytes(_ES256_NUMBER_BYTES, "big")
 
 
 def verify(

@@ -70,8 +70,8 @@ def _published(key: VerificationKey) -> PublicKey:
         required = {
             "crv": "P-256",
             "kty": "EC",
-            "x": _base64url(point.x.to_bytes(_COORDINATE_BYTES, "big")),
-            "y": _base64url(point.y.to_bytes(_COORDINATE_BYTES, "big")),
+            "x": base64url(point.x.to_bytes(_COORDINATE_BYTES, "big")),
+            "y": base64url(point.y.to_bytes(_COORDINATE_BYTES, "big")),
         }
     else:
         algorithm = Algorithm.RS256
@@ -96,18 +96,18 @@ def public_key(jwk: Mapping[str, str]) -> PublicKey:
 def thumbprint(required: Mapping[str, str]) -> str:
     """The SHA-256 thumbprint of a JWK's required members (RFC 7638 section 3)."""
     canonical = json.dumps(dict(required), sort_keys=True, separators=(",", ":")).encode("ascii")
-    return _base64url(hashlib.sha256(canonical).digest())
+    return base64url(hashlib.sha256(canonical).digest())
 
 
 def _unsigned(number: int) -> str:
     """A positive integer as Base64urlUInt: big-endian, as few bytes as it needs (RFC 7518 section 2)."""
-    return _base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+    return base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))
 
 
 def _number(text: str) -> int:
     return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
 
 
-def _base64url(octets: bytes) -> str:
+def base64url(octets: bytes) -> str:
     """base64url without padding (RFC 7515 section 2)."""
     return base64.urlsafe_b64encode(octets).rstrip(b"=").decode("ascii")

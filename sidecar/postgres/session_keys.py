@@ -7,7 +7,6 @@ that nobody but who opened the session can make a token for it. Neon's local pro
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sidecar.core.claims import to_json
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
+from sidecar.core.keys import base64url
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
 from sidecar.postgres.pool import Connect
 
@@ -41,7 +41,7 @@ class SessionKey:
     @property
     def option(self) -> str:
         """The startup option that gives the key to the extension. Postgres splits options at blanks."""
-        x = _base64url(self._private.public_key().public_bytes_raw())
+        x = base64url(self._private.public_key().public_bytes_raw())
         return f'-c {EXTENSION}.jwk={{"kty":"OKP","crv":"Ed25519","x":"{x}"}}'
 
     def token(self, scope: Scope, now: float) -> tuple[int, str]:
@@ -62,15 +62,11 @@ class SessionKey:
         return self._last, self._signed(claims | {"jti": self._last})
 
     def _signed(self, claims: dict[str, Any]) -> str:
-        message = f"{_HEADER}.{_base64url(to_json(claims))}"
-        return f"{message}.{_base64url(self._private.sign(message.encode()))}"
+        message = f"{_HEADER}.{base64url(to_json(claims))}"
+        return f"{message}.{base64url(self._private.sign(message.encode()))}"
 
 
-def _base64url(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets).decode().rstrip("=")
-
-
-_HEADER: Final = _base64url(b'{"alg":"EdDSA"}')
+_HEADER: Final = base64url(b'{"alg":"EdDSA"}')
 
 
 def session_key(connection: asyncpg.Connection[Any]) -> SessionKey | None:

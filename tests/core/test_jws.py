@@ -18,6 +18,7 @@ from jwcrypto.jwk import JWK
 from jwcrypto.jwt import JWT
 
 from sidecar.core import jws
+from sidecar.core.claims import to_json
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.keys import Algorithm, PublicKey, SigningKey, generate
 
@@ -77,6 +78,36 @@ def test_two_other_libraries_verify_what_we_sign(key: SigningKey) -> None:
     key_set = KeySet.import_key_set({"keys": [dict(public.jwk) for public in KEYS.values()]})
     by_joserfc = joserfc_jwt.decode(compact, key_set, algorithms=["ES256", "RS256"])
     assert by_joserfc.claims == payload()
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("key", [EC_KEY, RSA_KEY], ids=["ES256", "RS256"])
+@given(st.dictionaries(st.text(), JSON))
+def test_what_is_signed_is_what_pyjwt_would_sign(key: SigningKey, claims: dict[str, Any]) -> None:
+    compact = jws.sign(key, claims)
+    algorithm = key.public.algorithm.value
+    library = jwt.PyJWS(algorithms=[algorithm])
+    theirs = library.encode(to_json(claims), key.private, algorithm, {"kid": key.public.kid})
+    assert compact.rpartition(".")[0] == theirs.rpartition(".")[0]
+    if key is RSA_KEY:  # PKCS #1 v1.5 has one signature for a text, ECDSA many
+        assert compact == theirs
+    assert library.decode(compact, key.public.verification_key, [algorithm]) == to_json(claims)
+
+
+def test_numbers_of_a_signature_keep_their_leading_zeros() -> None:
+    """One in 128 signatures has a number that would fit in fewer bytes (RFC 7518 section 3.4)."""
+    signatures = [jws.sign(EC_KEY, {}).rpartition(".")[2] for _ in range(1000)]
+    assert {len(signature) for signature in signatures} == {86}
 
 
 @pytest.mark.parametrize("key", [EC_KEY, RSA_KEY], ids=["ES256", "RS256"])
