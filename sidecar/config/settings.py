@@ -173,6 +173,11 @@ class Config:
     rsa_bits: int = setting(2048, "size of RS256 keys: 2048, 3072 or 4096", integer)
     token_ttl: int = setting(300, "lifetime of a token when none is asked for", whole_seconds)
     max_token_ttl: int = setting(3600, "longest lifetime of a token", whole_seconds)
+    token_reuse: int = setting(
+        0,
+        "how long after it was signed a token answers equal requests of its caller; 0: each gets its own",
+        whole_seconds,
+    )
     rotation_period: int = setting(86_400, "how long a key signs", whole_seconds)
     rotation_lead_time: int = setting(3900, "how long a key is published before it signs", whole_seconds)
     unsafe_rotation_timing: bool = setting(
@@ -299,7 +304,12 @@ class Config:
     @property
     def issuer_settings(self) -> IssuerSettings:
         """The issuer's share."""
-        return IssuerSettings(issuer=self.issuer_url, default_ttl=self.token_ttl, max_ttl=self.max_token_ttl)
+        return IssuerSettings(
+            issuer=self.issuer_url,
+            default_ttl=self.token_ttl,
+            max_ttl=self.max_token_ttl,
+            reuse=self.token_reuse,
+        )
 
     @property
     def rotation_settings(self) -> RotationSettings:

@@ -46,6 +46,14 @@ class TokenIssued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenReused:
+    """A token that was signed before answered an equal request."""
+
+    alg: str
+    kid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRefused:
     """A token did not verify; `reason` is an ErrorReason."""
 
@@ -291,6 +299,7 @@ Event = (
     RpcFinished
     | RpcFault
     | TokenIssued
+    | TokenReused
     | TokenRefused
     | QueryFinished
     | KeyStepped

@@ -18,9 +18,10 @@ from sidecar.core.claims import (
     to_json,
 )
 from sidecar.core.clock import Clock
-from sidecar.core.errors import Reason, SettingsError, invalid_field
+from sidecar.core.errors import Reason, SettingsError, UsherError, invalid_field
 from sidecar.core.revocations import Revocations
 from sidecar.core.signer import Issued, Signer
+from sidecar.core.token_reuse import TokenReuse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class IssuerSettings:
     issuer: str
     default_ttl: int = 300
     max_ttl: int = 3600
+    reuse: int = 0
+    """How long after it was signed a token may answer the same caller's equal request; 0: not at all."""
 
     def validate(self) -> None:
         """Raises SettingsError for a lifetime or issuer that cannot be."""
@@ -37,13 +40,15 @@ class IssuerSettings:
             raise SettingsError("issuer must be 1 to 255 characters, usually the public URL of this server")
         if not 1 <= self.default_ttl <= self.max_ttl:
             raise SettingsError("token_ttl must lie between 1 s and max_token_ttl")
+        if not 0 <= self.reuse <= self.max_ttl:
+            raise SettingsError("token_reuse must lie between 0 and max_token_ttl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
     """What the caller asks to be signed. `ttl` in seconds, None for the default.
 
-    `max_ttl` is the caller's own longest lifetime, None for the server's.
+    `max_ttl` is the caller's own longest lifetime, None for the server's. `caller` is who asks.
     """
 
     subject: str
@@ -51,6 +56,7 @@ class TokenRequest:
     claims: Mapping[str, Any]
     ttl: float | None = None
     max_ttl: int | None = None
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +96,7 @@ class Scope:
 
 
 class Issuer:
-    """Turns requests into claims, tokens and scopes. Holds no state of its own."""
+    """Turns requests into claims, tokens and scopes."""
 
     def __init__(
         self,
@@ -106,6 +112,7 @@ class Issuer:
         self._clock = clock
         self._new_jti = new_jti
         self._revocations = revocations
+        self._reuse = TokenReuse(settings.reuse) if settings.reuse else None
 
     def claims(self, request: TokenRequest, *, path: str = "") -> Claims:
         """The checked claims of a request; `path` is the prefix of field names in errors.
@@ -129,7 +136,16 @@ class Issuer:
 
     def issue(self, request: TokenRequest) -> Issued:
         """Signs a token. Raises UsherError as `claims` does, SIGNING_UNAVAILABLE or TOKEN_REVOKED."""
-        return self._signer.sign(self._checked(request))
+        claims = self._checked(request)
+        if self._reuse is None:
+            return self._signer.sign(claims)
+        earlier = self._reuse.find(request.caller, self._signer.preview(claims).kid, claims)
+        if earlier is not None and not self._is_revoked(earlier):
+            self._signer.reused(earlier)
+            return earlier
+        issued = self._signer.sign(claims)
+        self._reuse.keep(request.caller, issued)
+        return issued
 
     def preview(self, request: TokenRequest) -> Issued:
         """What `issue` would give, without a signature. Raises as it does."""
@@ -163,14 +179,26 @@ class Issuer:
         """
         claims = self.claims(request)
         if self._revocations is not None:
-            self._revocations.check_known(
-                path="subject",
-                jti=claims.jti,
-                subject=claims.subject,
-                kid=self._signer.preview(claims).kid,
-                issued_at=claims.issued_at,
-            )
+            self._check_known(self._revocations, self._signer.preview(claims))
         return claims
+
+    def _check_known(self, revocations: Revocations, issued: Issued) -> None:
+        revocations.check_known(
+            path="subject",
+            jti=issued.claims.jti,
+            subject=issued.claims.subject,
+            kid=issued.kid,
+            issued_at=issued.claims.issued_at,
+        )
+
+    def _is_revoked(self, issued: Issued) -> bool:
+        if self._revocations is None:
+            return False
+        try:
+            self._check_known(self._revocations, issued)
+        except UsherError:
+            return True
+        return False
 
     def sign(self, payload: Mapping[str, Json]) -> str:
         """A token that says a scope's claims. Raises UsherError SIGNING_UNAVAILABLE."""

@@ -12,7 +12,7 @@ from sidecar.core import jws
 from sidecar.core.claims import Claims, Json
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
-from sidecar.core.events import Observer, TokenIssued, TokenRefused
+from sidecar.core.events import Observer, TokenIssued, TokenRefused, TokenReused
 from sidecar.core.jws import VerifiedToken
 from sidecar.core.keyring import KeyRing, PublishedKeys, may_sign, publish
 from sidecar.core.keys import PublicKey, SigningKey
@@ -103,6 +103,10 @@ class Signer:
         key = self._signing_key()
         compact = self._sign(key, claims.payload(), claims.issued_at, claims.expires_at)
         return Issued(compact=compact, kid=key.public.kid, alg=key.public.algorithm.value, claims=claims)
+
+    def reused(self, issued: Issued) -> None:
+        """Reports that a token was given once more."""
+        self._observer(TokenReused(alg=issued.alg, kid=issued.kid))
 
     def sign_payload(self, payload: Mapping[str, Json]) -> str:
         """Signs claims that were checked before, for a verifier that shows them to the database.

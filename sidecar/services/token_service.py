@@ -32,6 +32,7 @@ class TokenService:
             claims={**claims, **grant.claims},
             ttl=ttl,
             max_ttl=grant.max_ttl,
+            caller=caller.name,
         )
         issued = self._issuer.preview(asked) if request.validate_only else self._issuer.issue(asked)
         return pb.IssueTokenResponse(

@@ -70,6 +70,7 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.RpcFinished: ("rpc_finished", _rpc_level),
     events.RpcFault: ("rpc_fault", logging.ERROR),
     events.TokenIssued: ("token_issued", logging.DEBUG),
+    events.TokenReused: ("token_reused", logging.DEBUG),
     events.TokenRefused: ("token_refused", logging.INFO),
     events.QueryFinished: ("query_finished", logging.DEBUG),
     events.KeyStepped: ("key_stepped", logging.INFO),

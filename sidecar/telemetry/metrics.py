@@ -102,6 +102,7 @@ class Metrics:
             events.RpcFinished: self._rpc_finished,
             events.RpcFault: lambda event: self._faults.inc(),
             events.TokenIssued: lambda event: self._tokens.of(event.alg).inc(),
+            events.TokenReused: lambda event: self._reused.of(event.alg).inc(),
             events.TokenRefused: lambda event: self._refused.of(event.reason).inc(),
             events.QueryFinished: self._query_finished,
             events.KeyStepped: lambda event: self._steps.of(event.step).inc(),
@@ -186,6 +187,7 @@ class Metrics:
         )
         self._faults = self._plain_counter("usher_faults_total", "Faults in Usher itself; the log has each.")
         self._tokens = self._counter("usher_tokens_issued_total", "Tokens signed.", "alg")
+        self._reused = self._counter("usher_tokens_reused_total", "Tokens given once more.", "alg")
         self._refused = self._counter(
             "usher_token_verifications_refused_total", "Tokens that did not verify.", "reason"
         )

@@ -113,6 +113,11 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         {"event": "token_issued", "alg": "ES256", "kid": "kid-1", "ttl_seconds": 300},
     ),
     (
+        events.TokenReused(alg="ES256", kid="kid-1"),
+        "debug",
+        {"event": "token_reused", "alg": "ES256", "kid": "kid-1"},
+    ),
+    (
         events.TokenRefused(reason="TOKEN_EXPIRED"),
         "info",
         {"event": "token_refused", "reason": "TOKEN_EXPIRED"},

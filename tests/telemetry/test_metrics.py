@@ -75,6 +75,7 @@ def busy_metrics() -> Metrics:
         finished(code="PERMISSION_DENIED", reason="ROW_LEVEL_SECURITY", blame="caller"),
         events.RpcFault(method="x/y", request_id="r", error=ValueError("secret")),
         events.TokenIssued(alg="ES256", kid="kid-1", ttl_seconds=300),
+        events.TokenReused(alg="ES256", kid="kid-1"),
         events.TokenRefused(reason="TOKEN_EXPIRED"),
         events.QueryFinished(backend="claims", outcome="ok", rows=7, truncated=True, database_seconds=0.02),
         events.KeyStepped(step="activate", kid="kid-1", alg="ES256"),
@@ -115,6 +116,7 @@ def test_every_event_is_counted() -> None:
     assert sample(metrics, "usher_rpc_errors_total", reason="ROW_LEVEL_SECURITY", blame="caller") == 1
     assert sample(metrics, "usher_faults_total") == 1
     assert sample(metrics, "usher_tokens_issued_total", alg="ES256") == 1
+    assert sample(metrics, "usher_tokens_reused_total", alg="ES256") == 1
     assert sample(metrics, "usher_token_verifications_refused_total", reason="TOKEN_EXPIRED") == 1
     assert sample(metrics, "usher_queries_total", backend="claims", outcome="ok") == 1
     assert sample(metrics, "usher_query_rows_total") == 7
