@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import logging
 import random
 import re
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,14 +19,12 @@ from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged, Observer
 from sidecar.postgres.claim_key import NEXT_CHALLENGE, Challenge
 from sidecar.postgres.codecs import TypedConnection
+from sidecar.postgres.connections import Connections, Open
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
 from sidecar.postgres.logins import connector
 from sidecar.postgres.relay import Exchange
 from sidecar.postgres.slots import Slots
 from sidecar.postgres.wire import Step
-
-# It would log failed reconnects with addresses and login names; `Pool.trouble` says them without.
-logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 
 SESSION_SETTINGS: Final = {
     # The text forms of values depend on these; RESET ALL returns to them.
@@ -163,6 +160,30 @@ class OutdatedError(Exception):
     """The database is no longer what it was when this session was opened, so all are to be opened anew."""
 
 
+class Lease:
+    """A block's loan of a connection. A class, because a generator would cost every query more."""
+
+    __slots__ = ("_connection", "_give_back", "_take")
+
+    def __init__(
+        self,
+        take: Callable[[], Awaitable[asyncpg.Connection[Any]]],
+        give_back: Callable[[asyncpg.Connection[Any], bool], None],
+    ) -> None:
+        """`give_back` is told whether the block failed."""
+        self._take = take
+        self._give_back = give_back
+
+    async def __aenter__(self) -> asyncpg.Connection[Any]:
+        """Takes it."""
+        self._connection = await self._take()
+        return self._connection
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Gives it back."""
+        self._give_back(self._connection, kind is not None)
+
+
 class Pool:
     """Lends connections. Opens in the background, so that a database that is away stops nobody's start."""
 
@@ -176,11 +197,11 @@ class Pool:
     ) -> None:
         """`wrap_connect` puts something around the opening of each connection."""
         self.clock = clock
-        self._wrap_connect = wrap_connect
         self._settings = settings
         self._check = check
         self._observer = observer
-        self._pool: asyncpg.Pool | None = None
+        self._own_sessions = settings.own_sessions
+        self._connections = Connections(_opener(settings, wrap_connect), settings.min_size, clock)
         self._problem: UsherError | None = UsherError(Reason.DATABASE_UNAVAILABLE, "not connected yet")
         self._fit = False
         self._closed = False
@@ -195,10 +216,7 @@ class Pool:
     @property
     def state(self) -> PoolState:
         """The counts now."""
-        if self._pool is None:
-            return PoolState(0, 0, self._slots.waiting)
-        size = self._pool.get_size()
-        return PoolState(size, size - self._pool.get_idle_size(), self._slots.waiting)
+        return PoolState(self._connections.size, self._connections.lent, self._slots.waiting)
 
     async def run(self) -> None:
         """Keeps `trouble` true until cancelled: connects, then asks the database at intervals."""
@@ -215,38 +233,31 @@ class Pool:
     async def close(self, grace: float) -> None:
         """Lends no more, waits for what is lent, and closes all; at once what is still busy after `grace`."""
         self._closed = True
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
         # A close that is cut short terminates what is left.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                await pool.close()
+                await self._connections.close()
         await asyncio.gather(*self._returning)
 
-    @contextlib.asynccontextmanager
-    async def lease(self) -> AsyncIterator[asyncpg.Connection[Any]]:
-        """A clean connection for the time of the block.
+    def lease(self) -> Lease:
+        """A clean connection for the time of a block.
 
         After the block it is rolled back if the block failed, committed if it left a transaction, and
         scrubbed: in the background, off the caller's path. It is lent again only when that went through; a
-        statement cancelled half-way is cancelled in Postgres first. Raises UsherError: POOL_EXHAUSTED,
-        DATABASE_UNAVAILABLE, DATABASE_NOT_INSTALLED or SHUTTING_DOWN.
+        statement cancelled half-way is cancelled in Postgres first. To enter the block raises UsherError:
+        POOL_EXHAUSTED, DATABASE_UNAVAILABLE, DATABASE_NOT_INSTALLED or SHUTTING_DOWN.
         """
+        return Lease(self._acquire, self._return)
+
+    async def _acquire(self) -> asyncpg.Connection[Any]:
         if self._closed:
             raise UsherError(Reason.SHUTTING_DOWN, "the server is shutting down; retry on another")
-        pool = self._pool
-        if pool is None or not self._fit:
+        if not self._fit:
             reason = self._problem.reason if self._problem else Reason.DATABASE_UNAVAILABLE
             raise UsherError(reason, f"the database cannot be used: {self.trouble}")
-        connection = await self._acquire(pool)
-        with self._lent(pool, connection):
-            yield connection
-
-    async def _acquire(self, pool: asyncpg.Pool) -> asyncpg.Connection[Any]:
         await self._slots.take()
         try:
-            return await self._connection(pool)
+            return await self._for_slot(self._connections.take)
         except UsherError as error:
             self._report(error)
             raise
@@ -255,29 +266,23 @@ class Pool:
             self._report(problem)
             raise UsherError(problem.reason, f"{problem.message}; retry later") from None
 
-    async def _connection(self, pool: asyncpg.Pool) -> asyncpg.Connection[Any]:
+    async def _for_slot(
+        self, take: Callable[[], Awaitable[asyncpg.Connection[Any]]]
+    ) -> asyncpg.Connection[Any]:
         """A connection for a slot that is held; without one the slot is given free."""
         try:
-            return await pool.acquire(timeout=self._settings.connect_timeout)
+            return await take()
         except BaseException:
             self._slots.release()
             raise
 
-    @contextlib.contextmanager
-    def _lent(self, pool: asyncpg.Pool, connection: asyncpg.Connection[Any]) -> Iterator[None]:
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            # A task of its own: the caller may be cancelled, the connection must go back all the same.
-            task = asyncio.ensure_future(self._give_back(pool, connection, failed=failed))
-            self._returning.add(task)
-            task.add_done_callback(self._returning.discard)
+    def _return(self, connection: asyncpg.Connection[Any], failed: bool) -> None:
+        # A task of its own: the caller may be cancelled, the connection must go back all the same.
+        task = asyncio.ensure_future(self._give_back(connection, failed=failed))
+        self._returning.add(task)
+        task.add_done_callback(self._returning.discard)
 
-    async def _give_back(
-        self, pool: asyncpg.Pool, connection: asyncpg.Connection[Any], *, failed: bool
-    ) -> None:
+    async def _give_back(self, connection: asyncpg.Connection[Any], *, failed: bool) -> None:
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
                 if failed:
@@ -286,16 +291,17 @@ class Pool:
                 # What only read is answered before the transaction has ended.
                 end = "COMMIT;" if connection.is_in_transaction() else ""
                 if self._settings.pooling is Pooling.DIRECT:
-                    await _scrub(connection, end, numbered=self._settings.own_sessions)
+                    await _scrub(connection, end, numbered=self._own_sessions)
                 elif end:
                     await connection.execute(end)
-            await pool.release(connection, timeout=self._settings.connect_timeout)
+                await self._connections.give(connection)
             if self._fit and self._problem is not None:
                 self._report(None)  # it answers: the probe may not have had its turn yet
-        except Exception as error:
+        except BaseException as error:
             self._observer(ConnectionDiscarded(cause=type(error).__name__))
-            with contextlib.suppress(asyncpg.InterfaceError):  # asyncpg may have taken it back already
-                connection.terminate()
+            self._connections.drop(connection)
+            if not isinstance(error, Exception):
+                raise
         finally:
             self._slots.release()
 
@@ -305,20 +311,16 @@ class Pool:
             return self._problem
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
-                pool = self._pool or await self._open()
-                if self._closed:  # meanwhile
-                    pool.terminate()
-                    return self._problem
-                self._pool = pool
+                await self._connections.tidy()
                 if self._slots.locked():
                     return self._problem  # whoever uses the connections will tell
-                await self._slots.take()
-                connection = await self._connection(pool)
-                with self._lent(pool, connection):
+                async with self._unasked(self._connections.take) as connection:
                     trouble = await self._check(connection)
+                if not trouble:
+                    await asyncio.gather(*(self._add() for _ in range(self._connections.missing)))
         except OutdatedError as error:
             # Each is replaced as it comes back, or before it is lent again.
-            await pool.expire_connections()
+            await self._connections.renew()
             return UsherError(Reason.DATABASE_NOT_INSTALLED, f"{error}; connecting anew")
         except UsherError as error:
             return error
@@ -326,24 +328,20 @@ class Pool:
             return UsherError(Reason.DATABASE_UNAVAILABLE, connection_trouble(error))
         return UsherError(Reason.DATABASE_NOT_INSTALLED, trouble) if trouble else None
 
-    async def _open(self) -> asyncpg.Pool:
-        options: dict[str, Any] = {"server_settings": SESSION_SETTINGS}
-        if self._settings.pooling is Pooling.TRANSACTION:
-            # Outside of a transaction each message may reach another session.
-            options = {"statement_cache_size": 0}
-        connect: Connect = asyncpg.connect
-        if self._settings.logins:
-            connect = connector(self._settings.database_url, self._settings.logins)
-        options["connect"] = self._wrap_connect(connect)
-        return await asyncpg.create_pool(
-            self._settings.database_url,
-            min_size=self._settings.min_size,
-            max_size=self._settings.max_size,
-            timeout=self._settings.connect_timeout,
-            connection_class=TypedConnection,
-            reset=_leave,
-            **options,
-        )
+    async def _add(self) -> None:
+        """Opens one more connection, if there is room for it."""
+        if not self._slots.locked():
+            async with self._unasked(self._connections.open):
+                pass
+
+    def _unasked(self, take: Callable[[], Awaitable[asyncpg.Connection[Any]]]) -> Lease:
+        """A connection for the pool's own use."""
+
+        async def taken() -> asyncpg.Connection[Any]:
+            await self._slots.take()
+            return await self._for_slot(take)
+
+        return Lease(taken, self._return)
 
     def _report(self, problem: UsherError | None) -> None:
         before = self.trouble
@@ -371,9 +369,27 @@ async def _scrub(connection: asyncpg.Connection[Any], end: str, *, numbered: boo
         challenge.number = int(number or b"")
 
 
-async def _leave(connection: asyncpg.Connection[Any]) -> None:
-    """Instead of asyncpg's own reset, which leaves temporary tables, sequences and the role: `_give_back` has
-    scrubbed, or the next transaction does."""
+def _opener(settings: PoolSettings, wrap: Callable[[Connect], Connect]) -> Open:
+    options: dict[str, Any] = {}
+    if settings.pooling is Pooling.TRANSACTION:
+        # Outside of a transaction each message may reach another session.
+        options["statement_cache_size"] = 0
+    else:
+        options["server_settings"] = SESSION_SETTINGS
+    connect: Connect = asyncpg.connect
+    if settings.logins:
+        connect = connector(settings.database_url, settings.logins)
+    connect = wrap(connect)
+
+    async def open_one() -> asyncpg.Connection[Any]:
+        return await connect(
+            settings.database_url,
+            timeout=settings.connect_timeout,
+            connection_class=TypedConnection,
+            **options,
+        )
+
+    return open_one
 
 
 def _scrub_now() -> str:

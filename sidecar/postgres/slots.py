@@ -44,9 +44,11 @@ class Slots:
 
         Raises UsherError: POOL_EXHAUSTED, at once when the deadline of the call cannot be met.
         """
-        in_line = self._free.locked()
-        if in_line:
-            self._check_line()
+        if not self._free.locked():
+            await self._free.acquire()  # at once
+            self._since = self._clock.monotonic()
+            return
+        self._check_line()
         self.waiting += 1
         try:
             async with asyncio.timeout(self._longest_wait):
@@ -55,8 +57,6 @@ class Slots:
             raise self._refusal("") from None
         finally:
             self.waiting -= 1
-        if not in_line:
-            self._since = self._clock.monotonic()
 
     def release(self) -> None:
         """Gives a slot free."""
