@@ -75,9 +75,13 @@ class Claims:
             )
 
 
+# json.dumps would make one for each call.
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
 def to_json(payload: Mapping[str, Json]) -> bytes:
     """Compact JSON in ASCII; what is signed and what Postgres sees."""
-    return json.dumps(payload, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return _ENCODER.encode(payload).encode("ascii")
 
 
 def check_subject(subject: str, path: str = "subject") -> None:

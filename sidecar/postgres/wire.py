@@ -6,6 +6,7 @@ session, where SQL can list it, drop it, or put another in its place.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Step:
         bound = b"".join(struct.pack("!i", len(value)) + value for value in values)
         # No portal name, no statement name, no format codes: all text. Then the values; results as text.
         bind = struct.pack("!xxhh", 0, len(values)) + bound + struct.pack("!h", 0)
-        return _parse(self.sql, ()) + _message(b"B", bind) + _EXECUTE
+        return _parse_own(self.sql) + _message(b"B", bind) + _EXECUTE
 
 
 def describe(sql: str, parameter_oids: Sequence[int]) -> bytes:
@@ -53,6 +54,11 @@ def cells(row: bytes) -> tuple[bytes | None, ...]:
         found.append(None if length < 0 else row[at : at + length])
         at += max(length, 0)
     return tuple(found)
+
+
+@functools.lru_cache(maxsize=64)  # the sidecar has few statements of its own, and sends them always
+def _parse_own(sql: str) -> bytes:
+    return _parse(sql, ())
 
 
 def _parse(sql: str, parameter_oids: Sequence[int]) -> bytes:

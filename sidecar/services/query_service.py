@@ -77,11 +77,16 @@ class QueryService:
             grant = self._authorizer.decide(caller, Ask(method=method, principal=principal, run=run))
             if grant.claims:  # the token does not say them
                 scope = replace(scope, payload={**scope.payload, **grant.claims}, token=None)
-            return replace(scope, role=grant.role), grant
+            return _under(scope, grant), grant
         claims = struct_to_dict(asked.principal.claims)
         principal = Principal(subject=asked.principal.subject, claims=claims)
         grant = self._authorizer.decide(caller, Ask(method=method, principal=principal, run=run))
         scope = self._issuer.scope_of_principal(
             TokenRequest(subject=principal.subject, claims={**claims, **grant.claims}, max_ttl=grant.max_ttl)
         )
-        return replace(scope, role=grant.role), grant
+        return _under(scope, grant), grant
+
+
+def _under(scope: Scope, grant: Grant) -> Scope:
+    """The scope with the role that is granted."""
+    return scope if grant.role is None else replace(scope, role=grant.role)
