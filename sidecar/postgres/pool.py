@@ -20,6 +20,7 @@ from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged, Observer
 from sidecar.postgres.claim_key import NEXT_CHALLENGE, Challenge
 from sidecar.postgres.codecs import TypedConnection
+from sidecar.postgres.driver import abandon
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
 from sidecar.postgres.logins import connector
 from sidecar.postgres.relay import Exchange
@@ -163,6 +164,10 @@ class OutdatedError(Exception):
     """The database is no longer what it was when this session was opened, so all are to be opened anew."""
 
 
+class CutError(Exception):
+    """Rows are on their way that nobody reads: the connection is of no use to the next user."""
+
+
 class Pool:
     """Lends connections. Opens in the background, so that a database that is away stops nobody's start."""
 
@@ -280,6 +285,9 @@ class Pool:
     ) -> None:
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
+                if connection.relay.owed:
+                    await abandon(connection)
+                    raise CutError
                 if failed:
                     # Waits for a cancellation under way, so it also tells whether the session still answers.
                     await connection.execute("ROLLBACK")

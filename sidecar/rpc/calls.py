@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from sidecar.core.callers import Caller
 from sidecar.rpc.status import Refusal
 from sidecar.services.access import ACCESS, SMALL_REQUEST_BYTES, Listener
-from sidecar.services.calls import Behaviour, Calls, RefusedCall
+from sidecar.services.calls import Behaviour, Calls, RefusedCall, StreamBehaviour
 from sidecar.services.contract import request_parser
 
 M = TypeVar("M", bound=Message)
@@ -73,3 +73,26 @@ class CallFactory:
             await context.abort_with_status(refusal)
 
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    def stream(
+        self,
+        service: str,
+        method: str,
+        request_class: type[M],
+        behaviour: StreamBehaviour[M],
+        max_message_bytes: int,
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """The handler of one method with many responses."""
+        parse = request_parser(request_class, max_message_bytes)
+        run = self._calls.around_stream(service, method, behaviour)
+        identify, listener = self._identify, ACCESS[f"{service}/{method}"].listener
+
+        async def handle(data: bytes, context: Context) -> None:
+            try:
+                # It waits for HTTP/2's flow control, and so for the caller.
+                return await run(_Arrival(context, identify, listener), data, parse, context.write)
+            except RefusedCall as refused:
+                refusal = Refusal(refused.error, refused.request_id)
+            await context.abort_with_status(refusal)
+
+        return grpc.unary_stream_rpc_method_handler(handle)
