@@ -16,14 +16,19 @@ from sidecar.connect.messages import Request, Response, StreamedResponse, Write
 from sidecar.connect.opening import STREAMING, Fault, Opened, content_type
 from sidecar.connect.unary import to_json
 from sidecar.core.clock import Clock
-from sidecar.core.errors import Reason, UsherError
-from sidecar.services.calls import Calls, Parse, RefusedCall
+from sidecar.services.calls import Calls, RefusedCall
 from sidecar.services.contract import json_parser, request_parser
 from sidecar.services.rpcs import StreamRpc
+from sidecar.services.status import Code
 
 _ENVELOPE: Final = struct.Struct("!BI")
+_COMPRESSED: Final = 0x01
 _END: Final = 0x02
 """The flag of the last message of a stream."""
+
+
+Run = Callable[[Request, Opened, bytes, Write], Awaitable[dict[str, Any]]]
+"""Sends the messages of a stream, given that of the request; returns what the end says."""
 
 
 class StreamMethod:
@@ -45,10 +50,14 @@ class StreamMethod:
         opened = STREAMING.opened(request)
         if opened is None:
             return STREAMING.unsupported()
-        return streamed(request, opened, lambda opened, write: self._run(request, opened, write))
+        # One that is too large is not here, and refused by the call itself.
+        message = b"" if request.too_large else message_in(request.body)
+        return streamed(request, opened, message, self._run)
 
-    async def _run(self, request: Request, opened: Opened, write: Write) -> dict[str, Any]:
+    async def _run(self, request: Request, opened: Opened, message: bytes, write: Write) -> dict[str, Any]:
         parse = self._from_json if opened.in_json else self._from_proto
+        if request.too_large:
+            parse = refuse_size(self._limit)
         arrival = Arrival(request, self._identify, self._clock, opened.timeout)
 
         async def send(message: bytes) -> None:
@@ -56,12 +65,7 @@ class StreamMethod:
             await write(enveloped(data))
 
         try:
-            await self._handle(
-                arrival,
-                request.body,
-                refuse_size(self._limit) if request.too_large else _within(parse),
-                send,
-            )
+            await self._handle(arrival, message, parse, send)
         except RefusedCall as refused:
             return {"error": error_document(refused.error, refused.request_id)[1]}
         return {}
@@ -70,19 +74,21 @@ class StreamMethod:
 def streamed(
     request: Request,
     opened: Opened | Fault,
-    run: Callable[[Opened, Write], Awaitable[dict[str, Any]]],
+    message: bytes | Fault,
+    run: Run,
 ) -> StreamedResponse:
-    """The response whose messages `run` sends; it returns what the last one says."""
+    """The response whose messages `run` sends, or which says what is wrong."""
+    fault = next((found for found in (opened, message) if isinstance(found, Fault)), None)
 
     async def body(write: Write) -> bytes:
-        if isinstance(opened, Fault):
-            end = {"error": document_of(opened.code, opened.message, [])}
+        if isinstance(opened, Opened) and isinstance(message, bytes):
+            end = await run(request, opened, message, write)
         else:
-            end = await run(opened, write)
+            assert fault is not None
+            end = {"error": document_of(fault.code, fault.message, [])}
         return enveloped(encode(end), _END)
 
-    headers = opened.headers if isinstance(opened, Fault) else ()
-    return StreamedResponse(content_type(request), body, headers)
+    return StreamedResponse(content_type(request), body, fault.headers if fault else ())
 
 
 def enveloped(data: bytes, flags: int = 0) -> bytes:
@@ -90,17 +96,12 @@ def enveloped(data: bytes, flags: int = 0) -> bytes:
     return _ENVELOPE.pack(flags, len(data)) + data
 
 
-def message_in(body: bytes) -> bytes:
-    """The one message of a request. Raises MALFORMED_REQUEST for a body that is anything else."""
+def message_in(body: bytes) -> bytes | Fault:
+    """The one message of a request, or what is wrong with it."""
     if len(body) >= _ENVELOPE.size:
         flags, size = _ENVELOPE.unpack_from(body)
+        if flags & _COMPRESSED:
+            return Fault(code=Code.INTERNAL, message="the message is said to be compressed, but not how")
         if flags == 0 and size == len(body) - _ENVELOPE.size:
             return body[_ENVELOPE.size :]
-    raise UsherError(
-        Reason.MALFORMED_REQUEST,
-        "the body is not one message in its envelope: a byte 0, four bytes of length, the message",
-    )
-
-
-def _within(parse: Parse[Any]) -> Parse[Any]:
-    return lambda body: parse(message_in(body))
+    return Fault(code=Code.UNIMPLEMENTED, message="the request must be one message in its envelope")

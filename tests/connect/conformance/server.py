@@ -24,7 +24,7 @@ from google.protobuf import json_format
 
 from sidecar.connect.errors import JSON_TYPE, detail_of, document_of, failure, plain_error
 from sidecar.connect.messages import Request, Response, StreamedResponse, Write
-from sidecar.connect.opening import PROTO_TYPE, STREAMING, UNARY, Fault, Opened
+from sidecar.connect.opening import PROTO_TYPE, STREAMING, UNARY, Opened
 from sidecar.connect.server import ConnectListener
 from sidecar.connect.streaming import enveloped, message_in, streamed
 from sidecar.connect.tls import TlsPaths
@@ -109,21 +109,21 @@ def _stream(request: Request) -> Response | StreamedResponse:
     opened = STREAMING.opened(request)
     if opened is None:
         return STREAMING.unsupported()
+    message = message_in(request.body)
+    headers: list[tuple[bytes, bytes]] = []
+    if isinstance(opened, Opened) and isinstance(message, bytes):
+        headers = _fields(_asked(opened, message).response_definition.response_headers)
+    response = streamed(request, opened, message, _messages)
+    return replace(response, headers=(*response.headers, *headers))
+
+
+def _asked(opened: Opened, message: bytes) -> Any:
     asked = service_pb2.ServerStreamRequest()
-    try:
-        body = message_in(request.body)
-        if isinstance(opened, Opened) and opened.in_json:
-            json_format.Parse(body, asked)
-        else:
-            asked.ParseFromString(body)
-    except Exception:
-        opened = Fault(code=Code.UNIMPLEMENTED, message="not one message")
-    response = streamed(request, opened, lambda opened, write: _messages(request, asked, opened, write))
-    headers = tuple(_fields(asked.response_definition.response_headers))
-    return replace(response, headers=response.headers + headers)
+    return json_format.Parse(message, asked) if opened.in_json else asked.FromString(message)
 
 
-async def _messages(request: Request, asked: Any, opened: Opened, write: Write) -> dict[str, Any]:
+async def _messages(request: Request, opened: Opened, message: bytes, write: Write) -> dict[str, Any]:
+    asked = _asked(opened, message)
     wanted, info = asked.response_definition, _info(request, asked, opened)
     metadata = {header.name: list(header.value) for header in wanted.response_trailers}
     end: dict[str, Any] = {"metadata": metadata} if metadata else {}
