@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -88,9 +89,16 @@ class CallFactory:
         identify, listener = self._identify, ACCESS[f"{service}/{method}"].listener
 
         async def handle(data: bytes, context: Context) -> None:
+            async def write(message: bytes) -> None:
+                try:
+                    # It waits for HTTP/2's flow control, and so for the caller.
+                    await context.write(message)
+                except grpc.aio.InternalError:
+                    # The caller is gone; the call's cancellation is on its way.
+                    raise asyncio.CancelledError from None
+
             try:
-                # It waits for HTTP/2's flow control, and so for the caller.
-                return await run(_Arrival(context, identify, listener), data, parse, context.write)
+                return await run(_Arrival(context, identify, listener), data, parse, write)
             except RefusedCall as refused:
                 refusal = Refusal(refused.error, refused.request_id)
             await context.abort_with_status(refusal)

@@ -38,7 +38,7 @@ from sidecar.services.convert import dict_to_struct
 from sidecar.services.key_service import KeyService
 from sidecar.services.query_service import QueryService
 from sidecar.services.revocation_service import RevocationService
-from sidecar.services.rpcs import Rpc, every_rpc
+from sidecar.services.rpcs import StreamRpc, UnaryRpc, every_rpc
 from sidecar.services.token_service import TokenService
 from tests.fakes import START, FakeClock, Recorder
 
@@ -279,6 +279,8 @@ async def running(
     *,
     max_message_bytes: int = 4 * MIB,
     default_deadline: float = PATIENCE,
+    max_deadline: float = 60.0,
+    max_stream_deadline: float = 600.0,
     change: Callable[[Handlers, CallFactory], Handlers] = lambda every, calls: every,
     policy: Policy | None = None,
     catalog: Catalog | None = None,
@@ -294,7 +296,13 @@ async def running(
     the deny list must be current, and nobody reads it but the test.
     """
     parts = new_parts(policy=policy, catalog=catalog, caller=caller, callers=callers, store=store)
-    calls, factory, rpcs = new_calls(parts, max_message_bytes, default_deadline)
+    calls, factory, rpcs = new_calls(
+        parts,
+        max_message_bytes,
+        default_deadline,
+        max_deadline=max_deadline,
+        max_stream_deadline=max_stream_deadline,
+    )
     listener = RpcListener(
         served,
         address,
@@ -354,8 +362,8 @@ def new_handlers(parts: Parts) -> tuple[Calls, Handlers]:
 
 
 def new_calls(
-    parts: Parts, max_message_bytes: int = 4 * MIB, default_deadline: float = PATIENCE
-) -> tuple[Calls, CallFactory, Sequence[Rpc]]:
+    parts: Parts, max_message_bytes: int = 4 * MIB, default_deadline: float = PATIENCE, **deadlines: float
+) -> tuple[Calls, CallFactory, Sequence[UnaryRpc | StreamRpc]]:
     """What is around every call, and every RPC of the contract."""
     clock, seen, signer, authorizer = parts.clock, parts.seen, parts.signer, parts.authorizer
     issuer = Issuer(signer, IssuerSettings(issuer=ISSUER), clock, revocations=parts.revocations)
@@ -366,7 +374,7 @@ def new_calls(
             return LOCAL_ADMIN
         return parts.caller
 
-    calls = Calls(clock, seen, default_deadline, authorizer)
+    calls = Calls(clock, seen, default_deadline, authorizer, **deadlines)
     factory = CallFactory(calls, parts.callers.identify if parts.callers is not None else identify)
     queries = ScopedQueries(parts.backend, QuerySettings(), clock, seen, parts.catalog)
     streams = ScopedStreams(
