@@ -44,11 +44,10 @@ class Echo:
 
     async def answer(self, request: Any) -> Any:
         from sidecar.connect.messages import Response
-        from sidecar.connect.opening import PROTO_TYPE, open_call
+        from sidecar.connect.opening import PROTO_TYPE, UNARY, Opened
 
-        opened = open_call(request)
-        if isinstance(opened, Response):
-            return opened
+        if not isinstance(UNARY.opened(request), Opened):
+            return UNARY.unsupported()
         return Response(200, PROTO_TYPE, LARGE)
 
 
@@ -134,8 +133,8 @@ async def uvicorn(app: Any) -> None:
 
 async def product(transport: str) -> None:
     """Everything around a call and its method, with the scripted backend of the tests."""
+    from sidecar.connect.methods import Methods
     from sidecar.connect.server import ConnectListener
-    from sidecar.connect.unary import Unary
     from sidecar.core.callers import ANONYMOUS
     from sidecar.core.clock import SystemClock
     from sidecar.rpc.server import RpcListener, handlers
@@ -156,7 +155,7 @@ async def product(transport: str) -> None:
             Listener.DATA, "127.0.0.1:0", handlers(factory, rpcs), max_message_bytes=2**22, reflection=False
         )
     else:
-        unary = Unary(calls, rpcs, identify, SystemClock())
+        unary = Methods(calls, rpcs, identify, SystemClock())
         listener = ConnectListener("127.0.0.1:0", unary, lambda event: None)
     running.append(listener)
     await listener.start()

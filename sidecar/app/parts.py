@@ -16,10 +16,11 @@ from sidecar.app.policy_reload import PolicyReloader
 from sidecar.config import Config, load_statements
 from sidecar.config.key_settings import MEMORY
 from sidecar.config.neon_settings import NEON_HTTP
+from sidecar.config.stream_settings import stream_settings
+from sidecar.connect.methods import Methods
 from sidecar.connect.origins import Origins
 from sidecar.connect.server import ConnectListener
 from sidecar.connect.tls import TlsPaths
-from sidecar.connect.unary import Unary
 from sidecar.core.clock import Clock
 from sidecar.core.events import (
     CallerKeysFetched,
@@ -44,6 +45,7 @@ from sidecar.core.rotation import Rotator, join
 from sidecar.core.rotation_settings import SAFE_LEAD_SECONDS
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
+from sidecar.core.streams import ScopedStreams
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.server import RpcListener, handlers
 from sidecar.services.access import ACCESS, Listener
@@ -51,7 +53,7 @@ from sidecar.services.calls import Calls
 from sidecar.services.key_service import KeyService
 from sidecar.services.query_service import QueryService
 from sidecar.services.revocation_service import RevocationService
-from sidecar.services.rpcs import Rpc, every_rpc
+from sidecar.services.rpcs import StreamRpc, UnaryRpc, every_rpc
 from sidecar.services.token_service import TokenService
 from sidecar.telemetry.logs import observe as log
 from sidecar.telemetry.metrics import Metrics
@@ -149,17 +151,21 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
 
     issuer = Issuer(signer, config.issuer_settings, key_clock, revocations=revocations)
     queries = ScopedQueries(database.backend, config.query_settings, clock, observe, catalog)
+    streams = ScopedStreams(
+        database.backend, config.query_settings, stream_settings(config), clock, observe, catalog
+    )
     calls = Calls(
         clock,
         observe,
         config.default_deadline,
         authorizer,
         max_deadline=config.max_deadline,
+        max_stream_deadline=config.max_stream_deadline,
         max_concurrent=config.max_concurrent_calls,
     )
     rpcs = every_rpc(
         TokenService(issuer, signer, authorizer),
-        QueryService(issuer, queries, config.max_message_bytes, authorizer),
+        QueryService(issuer, queries, streams, config.max_message_bytes, authorizer),
         KeyService(signer, rotator, rotation, key_clock, authorizer),
         RevocationService(revocations, authorizer),
         config.max_message_bytes,
@@ -205,7 +211,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
 def _connect(
     config: Config,
     calls: Calls,
-    rpcs: Sequence[Rpc],
+    rpcs: Sequence[UnaryRpc | StreamRpc],
     callers: CallerParts,
     clock: Clock,
     observe: Observer,
@@ -217,7 +223,7 @@ def _connect(
         paths = TlsPaths(cert=Path(config.tls_cert_file), key=Path(config.tls_key_file), client_ca=client_ca)
     listener = ConnectListener(
         config.connect_address,
-        Unary(
+        Methods(
             calls,
             rpcs,
             lambda request: callers.callers.identify_at(door, request),

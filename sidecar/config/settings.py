@@ -28,6 +28,7 @@ from sidecar.config.declaring import (
 )
 from sidecar.config.key_settings import MEMORY, POSTGRES, check_key_settings
 from sidecar.config.neon_settings import NEON_HTTP, check_neon_settings
+from sidecar.config.stream_settings import check_stream_settings
 from sidecar.core.errors import SettingsError
 from sidecar.core.issuer import IssuerSettings
 from sidecar.core.keys import Algorithm
@@ -167,6 +168,8 @@ class Config:
     default_max_rows: int = setting(1000, "rows returned when a query names no limit", integer)
     max_rows: int = setting(10_000, "most rows a query may ask for", integer)
     max_sql_bytes: int = setting(256 * 1024, "longest SQL text", size)
+    stream_max_rows: int = setting(0, "most rows of a stream; 0: as many as there are", integer)
+    max_streams: int = setting(0, "most streams at a time; 0: half of pool_max_size", integer)
 
     issuer: str = setting("", "the iss claim; empty: http:// and http_address", str)
     algorithm: str = setting("ES256", "how tokens are signed: ES256 or RS256", one_of("ES256", "RS256"))
@@ -221,6 +224,7 @@ class Config:
 
     default_deadline: float = setting(15.0, "deadline of a call that comes without one", duration)
     max_deadline: float = setting(60.0, "longest deadline of a call, whatever its caller asks for", duration)
+    max_stream_deadline: float = setting(600.0, "longest deadline of a stream; also the default", duration)
     max_concurrent_calls: int = setting(1000, "most calls that run or wait at a time", integer)
     max_message_bytes: int = setting(4 * 1024**2, "largest gRPC message, either way", size)
     drain_grace: float = setting(10.0, "how long a stop waits for calls in flight", duration)
@@ -279,6 +283,7 @@ class Config:
         self._check_backend()
         check_neon_settings(self)
         check_key_settings(self)
+        check_stream_settings(self)
         self.issuer_settings.validate()
         self.rotation_settings.validate()
         self.query_settings.validate()

@@ -1,4 +1,4 @@
-"""The Connect protocol: the contract's unary methods over HTTP/1.1, in protobuf and in JSON.
+"""The Connect protocol: the contract's methods over HTTP/1.1, in protobuf and in JSON.
 
 Owns its listener (TCP, TLS, Unix socket), HTTP with its limits, and how errors, deadlines and origins travel
 in it. The only importer of httptools.

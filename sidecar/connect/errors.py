@@ -53,19 +53,37 @@ def detail_of(packed: any_pb2.Any) -> dict[str, Any]:
 
 def error_response(error: UsherError, request_id: str) -> Response:
     """The response to a call that failed, with the details that gRPC has too."""
-    status = rich_status(error, request_id)
-    code = Code(status.code)
-    details = []
-    for packed in status.details:
-        detail = _DETAILS[packed.TypeName()].FromString(packed.value)
-        details.append(detail_of(packed) | {"debug": json_format.MessageToDict(detail)})
+    code, document = error_document(error, request_id)
     headers: list[tuple[bytes, bytes]] = []
     if error.retryable:
         # Whole seconds (RFC 9110 section 10.2.3); RetryInfo has the fraction.
         headers.append((b"retry-after", b"%d" % math.ceil(retry_after(error))))
     if code is Code.UNAUTHENTICATED:
         headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 section 15.5.2 wants it
-    return failure(code, status.message, details, headers)
+    return _response(code, document, headers)
+
+
+def error_document(error: UsherError, request_id: str) -> tuple[Code, dict[str, Any]]:
+    """The code of an error, and its JSON with the details that gRPC has too."""
+    status = rich_status(error, request_id)
+    details = []
+    for packed in status.details:
+        detail = _DETAILS[packed.TypeName()].FromString(packed.value)
+        details.append(detail_of(packed) | {"debug": json_format.MessageToDict(detail)})
+    return Code(status.code), document_of(Code(status.code), status.message, details)
+
+
+def document_of(code: Code, message: str, details: list[dict[str, Any]]) -> dict[str, Any]:
+    """The JSON of an error; `details` as the protocol has them."""
+    document: dict[str, Any] = {"code": name_of(code), "message": message}
+    if details:
+        document["details"] = details
+    return document
+
+
+def encode(document: dict[str, Any]) -> bytes:
+    """JSON as it is sent."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def plain_error(code: Code, message: str, *headers: tuple[bytes, bytes]) -> Response:
@@ -77,8 +95,8 @@ def failure(
     code: Code, message: str, details: list[dict[str, Any]], headers: list[tuple[bytes, bytes]]
 ) -> Response:
     """The response with an error; `details` as the protocol has them."""
-    body: dict[str, Any] = {"code": name_of(code), "message": message}
-    if details:
-        body["details"] = details
-    encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    return Response(HTTP_STATUS[code], JSON_TYPE, encoded, tuple(headers))
+    return _response(code, document_of(code, message, details), headers)
+
+
+def _response(code: Code, document: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> Response:
+    return Response(HTTP_STATUS[code], JSON_TYPE, encode(document), tuple(headers))

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, cast
 
 import httptools
 
-from sidecar.connect.messages import Application, Peer, Request, Response
+from sidecar.connect.messages import Application, Peer, Request, Response, StreamedResponse, chunk
 
 REQUEST_SECONDS: Final = 10.0
 """For a whole request, once it has begun, and for the client to take the response."""
@@ -79,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._drained = self._stays = True
+        self._room: asyncio.Future[None] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -132,6 +133,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._drained = True
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
         if self._task is None and not self._closing:
             self._next()
 
@@ -220,11 +223,19 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             self._keeper.fault(error)
             response = Response(500)
+        if isinstance(response, StreamedResponse) and self._parser.get_http_version() == "1.0":
+            response = Response(505)  # which knows no body of unknown length
         if self._transport is None:
             return
         closes = self._closing or self._keeper.draining or not self._stays
-        self._task = None
-        self._write(response, closes=closes, head_only=request.method == "HEAD")
+        if isinstance(response, StreamedResponse):
+            if not await self._stream(response, closes=closes):
+                return
+            closes = closes or self._closing or self._keeper.draining
+            self._task = None
+        else:
+            self._task = None
+            self._write(response, closes=closes, head_only=request.method == "HEAD")
         if closes:
             self._end()
         elif self._drained:
@@ -232,6 +243,29 @@ class Connection(asyncio.Protocol):
         else:
             self._wait(REQUEST_SECONDS)
             self._transport.pause_reading()
+
+    async def _stream(self, response: StreamedResponse, *, closes: bool) -> bool:
+        """Sends a response while it is made; false when the connection is gone."""
+        assert self._transport is not None
+        self._transport.write(response.head(closes=closes))
+        try:
+            last = await response.run(self._send)
+        except Exception as error:
+            self._keeper.fault(error)
+            self.abort()  # a body without its end: the client sees that it was cut
+            return False
+        if self._transport is None:
+            return False
+        self._transport.write(chunk(last) + chunk(b""))
+        return True
+
+    async def _send(self, part: bytes) -> None:
+        """Writes a part of a body, and waits until the client has taken most of it."""
+        if self._transport is not None:
+            self._transport.write(chunk(part))
+        if not self._drained:
+            self._room = self._loop.create_future()
+            await self._room
 
     def _next(self) -> None:
         """Waits for the next request."""

@@ -1,4 +1,4 @@
-"""A request and a response of HTTP, whole, and who is at the other end of a connection."""
+"""A request and a response of HTTP, and who is at the other end of a connection."""
 
 from __future__ import annotations
 
@@ -56,15 +56,34 @@ class Response:
 
     def head(self, *, closes: bool) -> bytes:
         """Status line and header fields (RFC 9112 section 2), to the empty line."""
-        parts = [_STATUS_LINES[self.status], b"date: ", _date(), b"\r\n"]
-        if self.content_type:
-            parts += [b"content-type: ", self.content_type, b"\r\n"]
-        for name, value in self.headers:
-            parts += [name, b": ", value, b"\r\n"]
-        if self.status != HTTPStatus.NO_CONTENT:
-            parts.append(b"content-length: %d\r\n" % len(self.body))
-        parts.append(b"connection: close\r\n\r\n" if closes else b"\r\n")
-        return b"".join(parts)
+        length = b"content-length: %d\r\n" % len(self.body) if self.status != HTTPStatus.NO_CONTENT else b""
+        return _head(self.status, self.content_type, self.headers, length, closes=closes)
+
+
+Write = Callable[[bytes], Awaitable[None]]
+"""Sends a part of a body. Returns when the connection has room for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedResponse:
+    """A response with status 200, whose body is sent while it is made.
+
+    `run` sends parts of it, and returns the last. It raises nothing but what is a fault of ours.
+    """
+
+    content_type: bytes
+    run: Callable[[Write], Awaitable[bytes]]
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def head(self, *, closes: bool) -> bytes:
+        """As of a Response."""
+        length = b"transfer-encoding: chunked\r\n"
+        return _head(HTTPStatus.OK, self.content_type, self.headers, length, closes=closes)
+
+
+def chunk(data: bytes) -> bytes:
+    """A part of a body whose length is not known (RFC 9112 section 7.1); without data, its end."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class Application(Protocol):
@@ -75,9 +94,26 @@ class Application(Protocol):
         ...
 
     @property
-    def answer(self) -> Callable[[Request], Awaitable[Response]]:
+    def answer(self) -> Callable[[Request], Awaitable[Response | StreamedResponse]]:
         """Answers a request. Raises nothing."""
         ...
+
+
+def _head(
+    status: int,
+    content_type: bytes,
+    headers: tuple[tuple[bytes, bytes], ...],
+    length: bytes,
+    *,
+    closes: bool,
+) -> bytes:
+    parts = [_STATUS_LINES[status], b"date: ", _date(), b"\r\n"]
+    if content_type:
+        parts += [b"content-type: ", content_type, b"\r\n"]
+    for name, value in headers:
+        parts += [name, b": ", value, b"\r\n"]
+    parts += [length, b"connection: close\r\n\r\n" if closes else b"\r\n"]
+    return b"".join(parts)
 
 
 def _phrase(status: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -13,9 +14,12 @@ from sidecar.core.issuer import Scope
 from sidecar.core.policy import UNLIMITED, Grant
 from sidecar.core.sql import check_statement
 from sidecar.core.statements import Catalog
-from sidecar.core.values import Parameter, ResultSet
+from sidecar.core.values import Column, Parameter, ResultSet, Rows, StreamEnd
 
 Sealed = TypeVar("Sealed")
+Deliver = Callable[["tuple[Column, ...] | Rows | StreamEnd"], Awaitable[int]]
+"""Takes the parts of a stream one after the other, and returns when there is room for more: how many bytes it
+became. First the columns, the end last."""
 N = TypeVar("N", int, float)
 
 
@@ -102,9 +106,53 @@ class Backend(Protocol):
         """
         ...
 
+    async def stream(self, scope: Scope, statement: Statement, deliver: Deliver) -> None:
+        """Runs one statement in a READ ONLY transaction of its own, and delivers its rows as they come.
+
+        `statement.timeout` is for each portion of rows. Nothing is kept but the rows being delivered and the
+        portion behind them. Cancelling the task cancels the statement in Postgres. Raises UsherError, also
+        when rows have been delivered.
+        """
+        ...
+
     async def who_am_i(self, scope: Scope) -> SeenIdentity:
         """Asks Postgres who it takes the scope for. Raises UsherError."""
         ...
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is told of a query in the end. `waited` seconds are not the database's."""
+
+    rows: int = 0
+    truncated: bool = False
+    waited: float = 0.0
+
+
+@contextlib.contextmanager
+def reported(backend: Backend, clock: Clock, observer: Observer) -> Iterator[Tally]:
+    """Reports how the block ended, by one QueryFinished; the block fills the tally in."""
+    tally, started = Tally(), clock.monotonic()
+    outcome = Reason.DEADLINE_EXCEEDED.value  # what a cancellation leaves
+    try:
+        yield tally
+        outcome = "ok"
+    except UsherError as error:
+        outcome = error.reason.value
+        raise
+    except Exception:
+        outcome = Reason.INTERNAL.value
+        raise
+    finally:
+        observer(
+            QueryFinished(
+                backend=backend.kind,
+                outcome=outcome,
+                rows=tally.rows,
+                truncated=tally.truncated,
+                database_seconds=clock.monotonic() - started - tally.waited,
+            )
+        )
 
 
 class ScopedQueries:
@@ -138,28 +186,10 @@ class ScopedQueries:
     ) -> Sealed:
         """Runs the request as the scope's subject; see Backend.run. Raises UsherError."""
         statement = self.statement(request, grant)
-        started = self._clock.monotonic()
-        outcome, rows, truncated = Reason.DEADLINE_EXCEEDED.value, 0, False  # what a cancellation leaves
-        try:
+        with reported(self._backend, self._clock, self._observer) as tally:
             sealed, result = await self._backend.run(scope, statement, seal)
-            outcome, rows, truncated = "ok", result.row_count, result.truncated
+            tally.rows, tally.truncated = result.row_count, result.truncated
             return sealed
-        except UsherError as error:
-            outcome = error.reason.value
-            raise
-        except Exception:
-            outcome = Reason.INTERNAL.value
-            raise
-        finally:
-            self._observer(
-                QueryFinished(
-                    backend=self._backend.kind,
-                    outcome=outcome,
-                    rows=rows,
-                    truncated=truncated,
-                    database_seconds=self._clock.monotonic() - started,
-                )
-            )
 
     async def who_am_i(self, scope: Scope) -> SeenIdentity:
         """What Postgres sees in this scope. Raises UsherError."""

@@ -72,6 +72,33 @@ class ResultSet:
     affected_rows: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Some rows of a stream; `data` as in ResultSet."""
+
+    columns: tuple[Column, ...]
+    data: tuple[Sequence[Any], ...]
+    row_count: int
+
+    def halves(self) -> tuple[Rows, Rows]:
+        """The same rows in two."""
+        middle = self.row_count // 2
+        return self._cut(0, middle), self._cut(middle, self.row_count)
+
+    def _cut(self, start: int, end: int) -> Rows:
+        data = tuple(values[start:end] for values in self.data)
+        return Rows(columns=self.columns, data=data, row_count=end - start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEnd:
+    """What a stream has sent."""
+
+    row_count: int
+    truncated: bool
+    command_tag: str
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One parameter as the caller sent it; `kind` None is NULL. TIMESTAMP stands for both timestamp types.

@@ -142,3 +142,27 @@ class Connections:
     def _tell(self) -> None:
         if self.lent == 0:
             self._none_lent.set()
+
+
+class Lease:
+    """A block's loan of a connection. A class, because a generator would cost every query more."""
+
+    __slots__ = ("_connection", "_give_back", "_take")
+
+    def __init__(
+        self,
+        take: Callable[[], Awaitable[asyncpg.Connection[Any]]],
+        give_back: Callable[[asyncpg.Connection[Any], bool], None],
+    ) -> None:
+        """`give_back` is told whether the block failed."""
+        self._take = take
+        self._give_back = give_back
+
+    async def __aenter__(self) -> asyncpg.Connection[Any]:
+        """Takes it."""
+        self._connection = await self._take()
+        return self._connection
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Gives it back."""
+        self._give_back(self._connection, kind is not None)

@@ -15,13 +15,14 @@ import asyncpg
 from sidecar.core.issuer import Scope
 from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.pool import Pool, Pooling
-from sidecar.postgres.scoped_backend import ClaimSettings, Entry, Identity, ScopedBackend
+from sidecar.postgres.scoped_backend import ClaimSettings, Entry, Identity
 from sidecar.postgres.session_jwt import SessionJwtBackend
 from sidecar.postgres.session_keys import session_key
 from sidecar.postgres.signed_claims import SignedClaimsBackend
+from sidecar.postgres.streaming import StreamingBackend
 
 
-class DetectedBackend(ScopedBackend):
+class DetectedBackend(StreamingBackend):
     """Signed claims or tokens, as each session can."""
 
     def __init__(

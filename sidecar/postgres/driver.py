@@ -5,14 +5,15 @@ asyncpg's public calls take either all rows, or some of them by a cursor and two
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
 
 from sidecar.postgres.codecs import Prepared
-from sidecar.postgres.relay import Exchange
+from sidecar.postgres.relay import Budget, Exchange
 from sidecar.postgres.wire import Step, describe
 
 _PORTAL: Final = "usher_result"
@@ -41,9 +42,15 @@ class TooLargeError(Exception):
     """The rows taken so far have more bytes than they may."""
 
 
-def exchange_of(prepared: Prepared, before: Sequence[Step] = (), after: Sequence[Step] = ()) -> Exchange:
+def exchange_of(
+    prepared: Prepared,
+    before: Sequence[Step] = (),
+    after: Sequence[Step] = (),
+    budget: Budget | None = None,
+) -> Exchange:
     """What goes to Postgres with the execution of an unnamed statement, which is parsed anew for it."""
-    return Exchange(before, description=describe(prepared.sql, prepared.parameter_oids), after=after)
+    description = describe(prepared.sql, prepared.parameter_oids)
+    return Exchange(before, description=description, after=after, budget=budget)
 
 
 async def execute_limited(
@@ -91,6 +98,66 @@ def _size(records: Sequence[asyncpg.Record]) -> int:
     return sum(
         len(value) if isinstance(value, str | bytes | list) else 1 for record in records for value in record
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portion:
+    """Some rows of a portal. `wire_bytes` is what they had on their way from Postgres; `completed` says that
+    there are no more, `command` the command tag without its count, "" before."""
+
+    records: list[asyncpg.Record]
+    wire_bytes: int
+    completed: bool
+    command: str
+
+
+async def open_portal(
+    connection: asyncpg.Connection[Any],
+    prepared: Prepared,
+    arguments: Sequence[Any],
+    rows: int,
+    budget: Budget,
+) -> Portion:
+    """Runs a prepared statement up to so many rows, or to where the budget cuts it.
+
+    One round trip. Once in a transaction, and only in one. Raises TooLargeError for a row that is larger than
+    the budget allows, after which the connection is closed, and what asyncpg raises.
+    """
+    state = prepared.statement._state
+    call = connection._protocol.bind_execute(state, arguments, _PORTAL, rows, True, None)
+    return await _portion(connection, call, exchange_of(prepared, budget=budget))
+
+
+async def read_on(
+    connection: asyncpg.Connection[Any], prepared: Prepared, rows: int, budget: Budget
+) -> Portion:
+    """As open_portal: the rows behind those that were read last. After a cut these are at least as many as
+    were asked for before, as far as the budget goes."""
+    rows = 1 if connection.relay.owed else rows
+    call = connection._protocol.execute(prepared.statement._state, _PORTAL, rows, True, None)
+    return await _portion(connection, call, Exchange(budget=budget))
+
+
+async def _portion(
+    connection: asyncpg.Connection[Any], call: Coroutine[Any, Any, Any], exchange: Exchange
+) -> Portion:
+    try:
+        found, tag, completed = await connection.relay.run(exchange, call)
+    except asyncpg.PostgresConnectionError:
+        if exchange.too_large:
+            raise TooLargeError from None
+        raise
+    return Portion(
+        records=found or [],
+        wire_bytes=exchange.row_bytes,
+        completed=bool(completed),
+        command=_split(tag)[0],
+    )
+
+
+async def abandon(connection: asyncpg.Connection[Any]) -> None:
+    """Cancels what runs in Postgres for a call that was cut. Raises OSError when that cannot be told."""
+    await connection._cancel(asyncio.get_running_loop().create_future())
 
 
 async def run_to_end(

@@ -19,7 +19,8 @@ from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged, Observer
 from sidecar.postgres.claim_key import NEXT_CHALLENGE, Challenge
 from sidecar.postgres.codecs import TypedConnection
-from sidecar.postgres.connections import Connections, Open
+from sidecar.postgres.connections import Connections, Lease, Open
+from sidecar.postgres.driver import abandon
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
 from sidecar.postgres.logins import connector
 from sidecar.postgres.relay import Exchange
@@ -160,28 +161,8 @@ class OutdatedError(Exception):
     """The database is no longer what it was when this session was opened, so all are to be opened anew."""
 
 
-class Lease:
-    """A block's loan of a connection. A class, because a generator would cost every query more."""
-
-    __slots__ = ("_connection", "_give_back", "_take")
-
-    def __init__(
-        self,
-        take: Callable[[], Awaitable[asyncpg.Connection[Any]]],
-        give_back: Callable[[asyncpg.Connection[Any], bool], None],
-    ) -> None:
-        """`give_back` is told whether the block failed."""
-        self._take = take
-        self._give_back = give_back
-
-    async def __aenter__(self) -> asyncpg.Connection[Any]:
-        """Takes it."""
-        self._connection = await self._take()
-        return self._connection
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Gives it back."""
-        self._give_back(self._connection, kind is not None)
+class CutError(Exception):
+    """Rows are on their way that nobody reads: the connection is of no use to the next user."""
 
 
 class Pool:
@@ -285,6 +266,9 @@ class Pool:
     async def _give_back(self, connection: asyncpg.Connection[Any], *, failed: bool) -> None:
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
+                if connection.relay.owed:
+                    await abandon(connection)
+                    raise CutError
                 if failed:
                     # Waits for a cancellation under way, so it also tells whether the session still answers.
                     await connection.execute("ROLLBACK")

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import struct
 import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
@@ -25,10 +27,15 @@ from sidecar.postgres.wire import SYNC, Step, cells
 
 T = TypeVar("T")
 
+_LENGTH = struct.Struct("!i")
 _HEADER = 5
 """Bytes before a message's body: its kind, and its length without the kind."""
 _TO_ASYNCPG = frozenset(b"SNA")
 """ParameterStatus, NoticeResponse, NotificationResponse: may come at any time."""
+_ROW, _SUSPENDED, _COMPLETE, _ERROR, _READY = b"DsCEZ"
+"""DataRow, PortalSuspended, CommandComplete, ErrorResponse, ReadyForQuery."""
+_CUT = b"s\x00\x00\x00\x04Z\x00\x00\x00\x05T"
+"""What asyncpg sees where a call is cut: the portal suspended, the transaction still there."""
 
 
 class Part(enum.Enum):
@@ -43,18 +50,43 @@ class Part(enum.Enum):
     DONE = enum.auto()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How much of a call's rows comes into memory, in bytes as Postgres sends them."""
+
+    rows: int
+    """Once so many have come the call is cut: it ends, and the next call begins with what is left. It is cut
+    before an error as well, so that the rows before are not lost."""
+    row: int
+    """A larger row is not read at all; it costs the connection."""
+
+
 class Exchange:
     """What goes before and after one call of asyncpg's, and what Postgres answered to it.
 
-    `description` is Parse and Describe of the statement that the call binds (wire.describe).
+    `description` is Parse and Describe of the statement that the call binds (wire.describe). `budget` is for
+    calls that execute a named portal, without anything after.
     """
 
     def __init__(
-        self, before: Sequence[Step] = (), *, description: bytes = b"", after: Sequence[Step] = ()
+        self,
+        before: Sequence[Step] = (),
+        *,
+        description: bytes = b"",
+        after: Sequence[Step] = (),
+        budget: Budget | None = None,
     ) -> None:
         self._before, self._after = tuple(before), tuple(after)
         self._description = description
+        self._budget = budget
         self._part = Part.BEFORE
+        self._ended = False
+        self.row_bytes = 0
+        """Of the rows that went to asyncpg."""
+        self.too_large = False
+        """Whether a row was larger than the budget allows."""
+        self.owed = 0
+        """How many calls before this one were cut: so many answers come before its own."""
         self.rows: list[tuple[bytes | None, ...]] = []
         """The last row of each step that was completed; () when it had none."""
         self.described = b""
@@ -77,33 +109,66 @@ class Exchange:
     @property
     def over(self) -> bool:
         """Whether all that comes now is asyncpg's."""
-        return self._part is Part.DONE or (self._part is Part.CALL and not self._after)
+        unwatched = not self._after and self._budget is None
+        return self._part is Part.DONE or (self._part is Part.CALL and unwatched)
+
+    def cut_before(self, kind: int) -> bool:
+        """Whether the call is to end before the next message."""
+        if self._budget is None or not self.row_bytes:
+            return False
+        return kind == _ERROR or (kind == _ROW and self.row_bytes > self._budget.rows)
+
+    def after_rows(self, data: bytes, at: int) -> int:
+        """Where whole rows end that go to asyncpg, from `at` on: most messages, in one quick loop."""
+        if self._part is not Part.CALL or self._budget is None:
+            return at
+        start, enough = at, at + self._budget.rows - self.row_bytes
+        while at <= enough and len(data) - at >= _HEADER and data[at] == _ROW:
+            size = 1 + _LENGTH.unpack_from(data, at + 1)[0]
+            if at + size > len(data) or size > self._budget.row:
+                break
+            at += size
+        self.row_bytes += at - start
+        return at
 
     def is_ours(self, kind: int) -> bool:
         """Whether the next message is to be taken out."""
         if kind in _TO_ASYNCPG:
             return False
-        if kind == b"E"[0]:
+        if kind == _ERROR:
             # asyncpg would report the last error; the first is the cause.
             return self.failed is not None
-        if kind == b"Z"[0]:
+        if self._part is Part.CALL and self._budget is not None:
+            return self._is_owed(kind)
+        if kind == _READY:
             return self._part is not Part.AFTER and bool(self._after)
         return self._part is not Part.CALL
 
-    def passes(self, kind: int) -> None:
-        """A message goes to asyncpg."""
-        if kind == b"E"[0]:
+    def _is_owed(self, kind: int) -> bool:
+        """Whether the message only ends the answer to a call that was cut, or follows the end of all rows."""
+        return (kind in (_SUSPENDED, _READY) and self.owed > 0) or (kind == _COMPLETE and self._ended)
+
+    def passes(self, kind: int, size: int) -> None:
+        """A message of so many bytes goes to asyncpg."""
+        if kind == _ROW:
+            self.row_bytes += size
+            self.too_large = self._budget is not None and size > self._budget.row
+        elif kind == _COMPLETE:
+            self._ended = True
+        elif kind == _ERROR:
             self.failed = self._part
             if self._part is not Part.AFTER:
                 self._part = Part.CALL
-        elif kind == b"Z"[0]:
+        elif kind == _READY:
             self._part = Part.DONE
 
     def take(self, kind: int, body: bytes) -> None:
         """A message was taken out."""
-        if kind == b"D"[0]:
+        if kind == _ROW:
             self._row = cells(body)
-        elif kind == b"C"[0]:
+        elif self._part is Part.CALL and self._budget is not None:
+            self.owed -= kind == _READY
+        elif kind == _COMPLETE:
             self.rows.append(self._row)
             self._row = ()
             self._next_part()
@@ -111,7 +176,7 @@ class Exchange:
             self.described += body
             if kind != b"t"[0]:
                 self._part = Part.CALL
-        elif kind == b"Z"[0]:
+        elif kind == _READY:
             self._part = Part.AFTER
 
     def _next_part(self) -> None:
@@ -131,6 +196,8 @@ class Relay(asyncio.Protocol):
         """The beginning of a message that is not here as a whole."""
         self._passing = 0
         """How many bytes of asyncpg's present message are still to come."""
+        self.owed = 0
+        """How many calls were cut whose answers have not ended: then only who reads on may use it."""
         transport.set_protocol(self)
 
     async def run(self, exchange: Exchange, call: Coroutine[Any, Any, T]) -> T:
@@ -143,8 +210,15 @@ class Relay(asyncio.Protocol):
             call.close()
             raise asyncpg.InterfaceError("the connection is closed or busy")
         self._transport.write(exchange.first)
+        exchange.owed = self.owed
         self._exchange = None if exchange.over else exchange
-        return await _started(call, lambda: self._transport.write(exchange.last), self._give_up)
+
+        def written() -> None:
+            self._transport.write(exchange.last)
+            if self.owed:
+                self._go_on()
+
+        return await _started(call, written, self._give_up)
 
     async def finish(self, exchange: Exchange) -> None:
         """Runs what the exchange holds, in one round trip. Raises asyncpg's errors."""
@@ -155,16 +229,25 @@ class Relay(asyncio.Protocol):
         """See asyncio.Protocol."""
         exchange = self._exchange
         if exchange is None:
-            self._driver.data_received(data)
+            if self.owed:  # a transport may have had more under way when it was paused
+                self._kept += data
+            else:
+                self._driver.data_received(data)
             return
         data = self._kept + data if self._kept else data
         self._kept = b""
         start = 0  # of what goes to asyncpg
         at = min(self._passing, len(data))
         self._passing -= at
-        while len(data) - at >= _HEADER and not exchange.over:
+        while not exchange.over:
+            at = exchange.after_rows(data, at)
+            if len(data) - at < _HEADER:
+                break
             kind = data[at]
             end = at + 1 + int.from_bytes(data[at + 1 : at + _HEADER], "big")
+            if exchange.cut_before(kind) and not self._driver._is_cancelling():
+                self._cut(exchange, data[start:at], data[at:])
+                return
             if exchange.is_ours(kind):
                 if end > len(data):
                     break
@@ -172,11 +255,14 @@ class Relay(asyncio.Protocol):
                 self._pass(data, start, at)
                 start = at = end
             else:
-                exchange.passes(kind)
+                exchange.passes(kind, end - at)
+                if exchange.too_large:
+                    self._give_up()
+                    return
                 at = min(end, len(data))
                 self._passing = end - at
         if exchange.over:
-            self._exchange, self._passing = None, 0
+            self._exchange, self._passing, self.owed = None, 0, exchange.owed
             at = len(data)
         self._pass(data, start, at)
         self._kept = data[at:]
@@ -184,6 +270,17 @@ class Relay(asyncio.Protocol):
     def _pass(self, data: bytes, start: int, end: int) -> None:
         if end > start:
             self._driver.data_received(data[start:end])
+
+    def _cut(self, exchange: Exchange, until: bytes, rest: bytes) -> None:
+        """Ends asyncpg's call; Postgres waits, as nobody reads what it sends."""
+        self._exchange, self._kept, self.owed = None, rest, exchange.owed + 1
+        self._transport.pause_reading()
+        self._driver.data_received(until + _CUT)
+
+    def _go_on(self) -> None:
+        """After a cut: what is here already, then what comes."""
+        self._transport.resume_reading()
+        self.data_received(b"")
 
     def _give_up(self) -> None:
         """What was written has no end that Postgres would answer."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import enum
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -30,6 +31,7 @@ from sidecar.postgres.values import columnar
 from sidecar.postgres.wire import Step
 
 Sealed = TypeVar("Sealed")
+T = TypeVar("T")
 
 _CONNECTION_ERRORS: Final = (
     asyncpg.PostgresConnectionError,
@@ -138,31 +140,51 @@ class ScopedBackend(abc.ABC):
         async with self._pool.lease() as connection:
             # Begun and ended by hand: the pool ends whatever a block leaves.
             entry = await self.entry(connection, scope, statement.timeout, read_only=statement.read_only)
-            started = self._pool.clock.monotonic()
-            # Postgres begins its timer anew for each portion of rows, and a statement may switch it off.
-            whole = asyncio.timeout(statement.timeout + _SLACK_SECONDS)
-            try:
-                async with whole:
-                    result, settled = await self._answer(connection, scope, statement, entry)
-            except DRIVER_ERRORS as error:
-                if whole.expired():
-                    late = asyncpg.QueryCanceledError("cancelled by the sidecar")
-                    raise self._translated(late, timed_out=True) from None
-                ran = self._pool.clock.monotonic() - started
-                # Postgres starts its timer after ours; the tolerance is for clocks of unequal pace.
-                raise self._translated(error, timed_out=ran >= statement.timeout * 0.99) from None
+            async with self._limited(statement.timeout):
+                result, settled = await self._answer(
+                    connection,
+                    scope,
+                    statement,
+                    entry,
+                    lambda entry: self._fetch(connection, entry, statement),
+                )
             sealed = seal(result)
             if not settled:
                 await self._commit(connection, may_have_written=not statement.read_only)
             return sealed, result
 
+    @contextlib.asynccontextmanager
+    async def _limited(self, seconds: float, started: float | None = None) -> AsyncIterator[None]:
+        """Ends the block when its time has passed, and raises what the driver raises as UsherError.
+
+        `started` is when Postgres began, by the monotonic clock; None for now.
+        """
+        started = self._pool.clock.monotonic() if started is None else started
+        # Postgres begins its timer anew for each portion of rows, and a statement may switch it off.
+        whole = asyncio.timeout(seconds + _SLACK_SECONDS)
+        try:
+            async with whole:
+                yield
+        except DRIVER_ERRORS as error:
+            if whole.expired():
+                late = asyncpg.QueryCanceledError("cancelled by the sidecar")
+                raise self._translated(late, timed_out=True) from None
+            ran = self._pool.clock.monotonic() - started
+            # Postgres starts its timer after ours; the tolerance is for clocks of unequal pace.
+            raise self._translated(error, timed_out=ran >= seconds * 0.99) from None
+
     async def _answer(
-        self, connection: asyncpg.Connection[Any], scope: Scope, statement: Statement, entry: Entry
-    ) -> tuple[ResultSet, bool]:
-        """As `_fetch`, and again where what is known from before turned out to be outdated."""
+        self,
+        connection: asyncpg.Connection[Any],
+        scope: Scope,
+        statement: Statement,
+        entry: Entry,
+        attempt: Callable[[Entry], Awaitable[T]],
+    ) -> T:
+        """What `attempt` gives, again where what is known from before turned out to be outdated."""
         while True:
             try:
-                return await self._fetch(connection, entry, statement)
+                return await attempt(entry)
             except _OutdatedError:
                 # What was outdated is forgotten, so that this comes to an end.
                 await connection.execute("ROLLBACK")
@@ -224,14 +246,8 @@ class ScopedBackend(abc.ABC):
         if known is not None:
             prepared, before = known.prepared, entry.steps
         else:
-            first = Exchange(entry.steps)
-            try:
-                prepared, before = await prepare(connection, statement.sql, first), ()
-            except DRIVER_ERRORS as error:
-                if first.failed is Part.BEFORE:
-                    raise self._of_entry(connection, entry, first, error) from None
-                raise
-            entered = first
+            prepared, entered = await self._prepare(connection, entry, statement.sql)
+            before = ()
         arguments = bind(prepared.parameter_types, statement.parameters)
         after = () if statement.read_only or statement.verb in WRITING_VERBS else (_HAS_WRITTEN,)
         exchange = exchange_of(prepared, before, after)
@@ -255,8 +271,23 @@ class ScopedBackend(abc.ABC):
         wrote = await _wrote(connection, statement, run, exchange)
         if not run.completed and wrote:
             run = await run_to_end(connection, prepared, run)
-        serializable = entered.rows[len(entry.steps) - 1][-1] == b"t"
+        serializable = is_serializable(entry, entered)
         return _result_of(prepared, run, statement.max_rows), not wrote and not serializable
+
+    async def _prepare(
+        self, connection: asyncpg.Connection[Any], entry: Entry, sql: str
+    ) -> tuple[Prepared, Exchange]:
+        """The statement, prepared in the transaction that the exchange made the scope's, in one round trip.
+
+        Raises as _fetch does.
+        """
+        exchange = Exchange(entry.steps)
+        try:
+            return await prepare(connection, sql, exchange), exchange
+        except DRIVER_ERRORS as error:
+            if exchange.failed is Part.BEFORE:
+                raise self._of_entry(connection, entry, exchange, error) from None
+            raise
 
     async def _execute(
         self,
@@ -307,6 +338,11 @@ class ScopedBackend(abc.ABC):
 
     def _translated(self, error: BaseException, *, timed_out: bool = False) -> UsherError:
         return translate(error, show_message=self._settings.show_database_messages, timed_out=timed_out)
+
+
+def is_serializable(entry: Entry, entered: Exchange) -> bool:
+    """Whether even a transaction that only reads may be refused at its end."""
+    return entered.rows[len(entry.steps) - 1][-1] == b"t"
 
 
 def _result_of(prepared: Prepared, run: Run, max_rows: int) -> ResultSet:

@@ -19,10 +19,10 @@ from sidecar.postgres.scoped_backend import (
     SERIALIZABLE,
     Entry,
     Identity,
-    ScopedBackend,
     cannot_become,
 )
 from sidecar.postgres.session_keys import EXTENSION, SessionKey, session_key
+from sidecar.postgres.streaming import StreamingBackend
 from sidecar.postgres.wire import Step
 
 _ENTER: Final = f"""
@@ -99,7 +99,7 @@ def _refusal(error: BaseException, role: str) -> str | None:
     )
 
 
-class SessionJwtBackend(ScopedBackend):
+class SessionJwtBackend(StreamingBackend):
     """Runs each statement in a transaction that carries a token of its own and the role."""
 
     @property

@@ -25,9 +25,9 @@ from sidecar.postgres.scoped_backend import (
     ClaimSettings,
     Entry,
     Identity,
-    ScopedBackend,
     cannot_become,
 )
+from sidecar.postgres.streaming import StreamingBackend
 from sidecar.postgres.wire import Step
 
 _ENTER: Final = f"""
@@ -93,7 +93,7 @@ async def try_key(pool: Pool, settings: ClaimSettings, key: ClaimKey) -> str | N
             raise translate(error, show_message=settings.show_database_messages) from None
 
 
-class SignedClaimsBackend(ScopedBackend):
+class SignedClaimsBackend(StreamingBackend):
     """Runs each statement in a transaction that carries the scope's claims, their tag and the role."""
 
     def __init__(

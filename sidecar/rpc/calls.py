@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from google.protobuf.message import Message
 from sidecar.core.callers import Caller
 from sidecar.rpc.status import Refusal
 from sidecar.services.access import ACCESS, SMALL_REQUEST_BYTES, Listener
-from sidecar.services.calls import Behaviour, Calls, RefusedCall
+from sidecar.services.calls import Behaviour, Calls, RefusedCall, StreamBehaviour
 from sidecar.services.contract import request_parser
 
 M = TypeVar("M", bound=Message)
@@ -73,3 +74,33 @@ class CallFactory:
             await context.abort_with_status(refusal)
 
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    def stream(
+        self,
+        service: str,
+        method: str,
+        request_class: type[M],
+        behaviour: StreamBehaviour[M],
+        max_message_bytes: int,
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """The handler of one method with many responses."""
+        parse = request_parser(request_class, max_message_bytes)
+        run = self._calls.around_stream(service, method, behaviour)
+        identify, listener = self._identify, ACCESS[f"{service}/{method}"].listener
+
+        async def handle(data: bytes, context: Context) -> None:
+            async def write(message: bytes) -> None:
+                try:
+                    # It waits for HTTP/2's flow control, and so for the caller.
+                    await context.write(message)
+                except grpc.aio.InternalError:
+                    # The caller is gone; the call's cancellation is on its way.
+                    raise asyncio.CancelledError from None
+
+            try:
+                return await run(_Arrival(context, identify, listener), data, parse, write)
+            except RefusedCall as refused:
+                refusal = Refusal(refused.error, refused.request_id)
+            await context.abort_with_status(refusal)
+
+        return grpc.unary_stream_rpc_method_handler(handle)

@@ -20,7 +20,7 @@ from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.doors import OPEN_DOOR, Door
 from sidecar.rpc.peer_relay import LONGEST_PATH, UNIX, PeerRelay
 from sidecar.services.access import ACCESS, Listener
-from sidecar.services.rpcs import Rpc
+from sidecar.services.rpcs import StreamRpc, UnaryRpc
 
 Handlers = Mapping[str, Mapping[str, "grpc.RpcMethodHandler[bytes, bytes]"]]
 """Method handlers by service and method name."""
@@ -29,13 +29,16 @@ LONGEST_SOCKET_PATH: Final = 100
 """Bytes: macOS takes 103, Linux 107."""
 
 
-def handlers(calls: CallFactory, rpcs: Iterable[Rpc]) -> Handlers:
+def handlers(calls: CallFactory, rpcs: Iterable[UnaryRpc | StreamRpc]) -> Handlers:
     """The handlers of RPCs."""
     found: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
     for rpc in rpcs:
-        found.setdefault(rpc.service, {})[rpc.method] = calls.unary(
-            rpc.service, rpc.method, rpc.request_class, rpc.behaviour, rpc.max_request_bytes
-        )
+        named = (rpc.service, rpc.method, rpc.request_class)
+        if isinstance(rpc, StreamRpc):
+            handler = calls.stream(*named, rpc.behaviour, rpc.max_request_bytes)
+        else:
+            handler = calls.unary(*named, rpc.behaviour, rpc.max_request_bytes)
+        found.setdefault(rpc.service, {})[rpc.method] = handler
     return found
 
 

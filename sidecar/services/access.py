@@ -44,6 +44,7 @@ ACCESS: Final[dict[str, Access]] = {
     "usher.v1.TokenService/IssueToken": _SMALL,
     "usher.v1.TokenService/VerifyToken": _SMALL,
     "usher.v1.QueryService/RunScopedQuery": _QUERY,
+    "usher.v1.QueryService/StreamScopedQuery": _QUERY,
     "usher.v1.QueryService/WhoAmI": _SMALL,
     "usher.v1.KeyService/ListKeys": _ADMIN,
     "usher.v1.KeyService/RotateKeys": _ADMIN,

@@ -7,7 +7,8 @@ import contextlib
 import re
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 from google.protobuf.message import Message
 
@@ -21,9 +22,15 @@ from sidecar.services.access import ACCESS, check_needs
 from sidecar.services.status import CODES
 
 M = TypeVar("M", bound=Message)
+Rest = TypeVarTuple("Rest")
+
+Write = Callable[[bytes], Awaitable[None]]
+"""Sends one serialized message of a stream. Returns when the transport has room for more."""
 
 Behaviour = Callable[[M, Caller], Awaitable[bytes]]
 """A service method: a checked request and who asks in, the serialized response out."""
+StreamBehaviour = Callable[[M, Caller, Write], Awaitable[None]]
+"""A service method with many responses, which it writes one after the other."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _SLACK_SECONDS: Final = 0.1
@@ -58,6 +65,16 @@ Parse = Callable[[bytes], M]
 """Makes a checked request of bytes. Raises UsherError."""
 Handle = Callable[[Arrival, bytes, Parse[M]], Awaitable[bytes]]
 """Runs one call and returns the serialized response. Raises RefusedCall."""
+StreamHandle = Callable[[Arrival, bytes, Parse[M], Write], Awaitable[None]]
+"""Runs one call and writes its responses. Raises RefusedCall, also after some of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds for a call whose caller names no deadline, and at most."""
+
+    default: float = 15.0
+    longest: float = 60.0
 
 
 class Calls:
@@ -71,13 +88,14 @@ class Calls:
         authorizer: Authorizer,
         *,
         max_deadline: float = 60.0,
+        max_stream_deadline: float = 600.0,
         max_concurrent: int = 1000,
     ) -> None:
         self._clock = clock
         self._observer = observer
-        self._default_deadline = default_deadline
+        self._deadlines = Deadlines(default=default_deadline, longest=max_deadline)
+        self._stream_deadlines = Deadlines(default=max_stream_deadline, longest=max_stream_deadline)
         self._authorizer = authorizer
-        self._max_deadline = max_deadline
         self._max_concurrent = max_concurrent
         self._running = 0
         self._idle = asyncio.Event()
@@ -113,13 +131,36 @@ class Calls:
 
     def around(self, service: str, method: str, behaviour: Behaviour[M]) -> Handle[M]:
         """A service method with all that happens around its calls."""
+        return self._around(service, method, behaviour, self._deadlines)
+
+    def around_stream(self, service: str, method: str, behaviour: StreamBehaviour[M]) -> StreamHandle[M]:
+        """The same for a service method with many responses."""
+
+        async def write_all(request: M, caller: Caller, write: Write) -> bytes:
+            await behaviour(request, caller, write)
+            return b""
+
+        handle = self._around(service, method, write_all, self._stream_deadlines)
+
+        async def handle_stream(arrival: Arrival, data: bytes, parse: Parse[M], write: Write) -> None:
+            await handle(arrival, data, parse, write)
+
+        return handle_stream
+
+    def _around(
+        self,
+        service: str,
+        method: str,
+        behaviour: Callable[[M, Caller, *Rest], Awaitable[bytes]],
+        deadlines: Deadlines,
+    ) -> Callable[[Arrival, bytes, Parse[M], *Rest], Awaitable[bytes]]:
         access = ACCESS[f"{service}/{method}"]
         clock, observer, admit = self._clock, self._observer, self._authorizer.admit
 
-        async def handle(arrival: Arrival, data: bytes, parse: Parse[M]) -> bytes:
+        async def handle(arrival: Arrival, data: bytes, parse: Parse[M], *rest: *Rest) -> bytes:
             started = clock.monotonic()
             request_id = _request_id(arrival)
-            remaining = self._remaining(arrival)
+            remaining = _remaining(arrival, deadlines)
             deadline = asyncio.timeout(remaining)
             set_deadline(started + remaining)
             caller: Caller | None = None
@@ -132,7 +173,7 @@ class Calls:
                         caller = await arrival.caller()
                         check_needs(access, caller)
                         admit(caller, method)
-                        return await behaviour(parse(data), caller)
+                        return await behaviour(parse(data), caller, *rest)
                 finally:
                     self._leave()
             except UsherError as error:
@@ -169,12 +210,13 @@ class Calls:
 
         return handle
 
-    def _remaining(self, arrival: Arrival) -> float:
-        """Seconds until the caller's deadline, which the server caps; its default when there is none."""
-        remaining = arrival.time_remaining()
-        if remaining is None:
-            return self._default_deadline
-        return min(max(0.0, remaining), self._max_deadline)
+
+def _remaining(arrival: Arrival, deadlines: Deadlines) -> float:
+    """Seconds until the caller's deadline, which the server caps; its default when there is none."""
+    remaining = arrival.time_remaining()
+    if remaining is None:
+        return deadlines.default
+    return min(max(0.0, remaining), deadlines.longest)
 
 
 def _is_past(arrival: Arrival) -> bool:

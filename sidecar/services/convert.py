@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -13,7 +13,7 @@ from usher.v1 import query_service_pb2 as query
 from usher.v1 import values_pb2 as values
 
 from sidecar.core.errors import Reason, UsherError
-from sidecar.core.values import ResultSet
+from sidecar.core.values import Column, ResultSet
 from sidecar.services.convert_values import column_data
 
 
@@ -58,22 +58,27 @@ def timestamp(moment: float) -> Timestamp:
     return Timestamp(seconds=whole, nanos=min(int((moment - whole) * 1e9), 999_999_999))
 
 
+def column_messages(columns: Sequence[Column]) -> list[values.Column]:
+    """The columns of a result as messages."""
+    return [
+        values.Column(
+            name=column.name,
+            type_name=column.type_name,
+            type_oid=column.type_oid,
+            kind=int(column.kind),  # type: ignore[arg-type]  # the numbers are equal
+            element_kind=int(column.element_kind or 0),  # type: ignore[arg-type]
+        )
+        for column in columns
+    ]
+
+
 def result_bytes(result: ResultSet, limit: int) -> bytes:
     """The serialized RunScopedQueryResponse.
 
     Raises RESULT_TOO_LARGE when it would exceed `limit` bytes, the largest message the server sends.
     """
     response = query.RunScopedQueryResponse(
-        columns=[
-            values.Column(
-                name=column.name,
-                type_name=column.type_name,
-                type_oid=column.type_oid,
-                kind=int(column.kind),  # type: ignore[arg-type]  # the numbers are equal
-                element_kind=int(column.element_kind or 0),  # type: ignore[arg-type]
-            )
-            for column in result.columns
-        ],
+        columns=column_messages(result.columns),
         data=[column_data(column, data) for column, data in zip(result.columns, result.data, strict=True)],
         row_count=result.row_count,
         truncated=result.truncated,

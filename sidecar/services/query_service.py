@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from usher.v1 import query_service_pb2 as pb
+from usher.v1 import values_pb2
 
 from sidecar.core.callers import Caller
 from sidecar.core.issuer import Issuer, Scope, TokenRequest
 from sidecar.core.policy import Ask, Authorizer, Grant, Principal, Run
 from sidecar.core.queries import QueryRequest, ScopedQueries
+from sidecar.core.streams import ScopedStreams
+from sidecar.core.values import Parameter
+from sidecar.services.calls import Write
 from sidecar.services.convert import duration, result_bytes, seconds, struct_to_dict
 from sidecar.services.convert_values import parameter
+from sidecar.services.streams import delivery
 
 
 class QueryService:
     """Methods of usher.v1.QueryService. `max_bytes` is the largest response."""
 
     def __init__(
-        self, issuer: Issuer, queries: ScopedQueries, max_bytes: int, authorizer: Authorizer
+        self,
+        issuer: Issuer,
+        queries: ScopedQueries,
+        streams: ScopedStreams,
+        max_bytes: int,
+        authorizer: Authorizer,
     ) -> None:
         self._issuer = issuer
         self._queries = queries
+        self._streams = streams
         self._max_bytes = max_bytes
         self._authorizer = authorizer
 
@@ -40,9 +52,7 @@ class QueryService:
         asked = QueryRequest(
             sql=request.sql,
             name=request.statement,
-            parameters=tuple(
-                parameter(value, f"parameters[{index}]") for index, value in enumerate(request.parameters)
-            ),
+            parameters=_parameters(request.parameters),
             read_only=options.read_only,
             statement_timeout=timeout,
             max_rows=max_rows,
@@ -50,6 +60,29 @@ class QueryService:
         return await self._queries.run(
             scope, asked, lambda result: result_bytes(result, self._max_bytes), grant
         )
+
+    async def stream_scoped_query(
+        self, request: pb.StreamScopedQueryRequest, caller: Caller, write: Write
+    ) -> None:
+        """Sends the rows of one statement, which runs as the scope's subject and only reads."""
+        options = request.options
+        timeout = seconds(options.statement_timeout) if options.HasField("statement_timeout") else None
+        max_rows = options.max_rows or None
+        run = Run(
+            statement=request.statement or None,
+            free=bool(request.sql),
+            max_rows=max_rows,
+            timeout=timeout,
+        )
+        scope, grant = self._granted(request.scope, caller, "StreamScopedQuery", run)
+        asked = QueryRequest(
+            sql=request.sql,
+            name=request.statement,
+            parameters=_parameters(request.parameters),
+            statement_timeout=timeout,
+            max_rows=max_rows,
+        )
+        await self._streams.run(scope, asked, delivery(write, self._max_bytes), grant)
 
     async def who_am_i(self, request: pb.WhoAmIRequest, caller: Caller) -> bytes:
         """Says what Postgres sees in the scope."""
@@ -90,3 +123,7 @@ class QueryService:
 def _under(scope: Scope, grant: Grant) -> Scope:
     """The scope with the role that is granted."""
     return scope if grant.role is None else replace(scope, role=grant.role)
+
+
+def _parameters(sent: Sequence[values_pb2.Value]) -> tuple[Parameter, ...]:
+    return tuple(parameter(value, f"parameters[{index}]") for index, value in enumerate(sent))

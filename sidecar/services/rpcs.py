@@ -12,7 +12,7 @@ from usher.v1 import revocation_service_pb2 as revocation
 from usher.v1 import token_service_pb2 as token
 
 from sidecar.services.access import ACCESS
-from sidecar.services.calls import Behaviour
+from sidecar.services.calls import Behaviour, StreamBehaviour
 from sidecar.services.key_service import KeyService
 from sidecar.services.query_service import QueryService
 from sidecar.services.revocation_service import RevocationService
@@ -32,8 +32,21 @@ class Rpc:
     method: str
     request_class: type[Message]
     response_class: type[Message]
-    behaviour: Behaviour[Any]
     max_request_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnaryRpc(Rpc):
+    """One request, one response."""
+
+    behaviour: Behaviour[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRpc(Rpc):
+    """One request, many responses."""
+
+    behaviour: StreamBehaviour[Any]
 
 
 def every_rpc(
@@ -42,7 +55,7 @@ def every_rpc(
     keys: KeyService,
     revocations: RevocationService,
     max_message_bytes: int,
-) -> tuple[Rpc, ...]:
+) -> tuple[UnaryRpc | StreamRpc, ...]:
     """The RPCs of the contract."""
 
     def rpc(
@@ -51,8 +64,8 @@ def every_rpc(
         request_class: type[Message],
         response_class: type[Message],
         behaviour: Behaviour[Any],
-    ) -> Rpc:
-        return Rpc(
+    ) -> UnaryRpc:
+        return UnaryRpc(
             service=service,
             method=method,
             request_class=request_class,
@@ -78,6 +91,14 @@ def every_rpc(
             query.RunScopedQueryRequest,
             query.RunScopedQueryResponse,
             queries.run_scoped_query,
+        ),
+        StreamRpc(
+            service=QUERY_SERVICE,
+            method="StreamScopedQuery",
+            request_class=query.StreamScopedQueryRequest,
+            response_class=query.StreamScopedQueryResponse,
+            behaviour=queries.stream_scoped_query,
+            max_request_bytes=max_message_bytes,
         ),
         rpc(QUERY_SERVICE, "WhoAmI", query.WhoAmIRequest, query.WhoAmIResponse, queries.who_am_i),
         rpc(KEY_SERVICE, "ListKeys", key.ListKeysRequest, key.ListKeysResponse, keys.list_keys),

@@ -53,6 +53,7 @@ class Kind:
     """What of a scope's claims auth.session() must tell. `jti` is compared only where it is in here."""
     forgery_is_refused: bool = True
     """A statement that changes its claims fails. Otherwise they stay what they are, or are gone at most."""
+    streams: bool = True
     differs: Mapping[str, str] = field(default_factory=dict)
     """Tests that must fail on this kind, each with the reason; by name, and parameters where only some do."""
 
@@ -160,6 +161,7 @@ KINDS: Final = {
         database=neon.database,
         session=_with_an_end,
         forgery_is_refused=False,
+        streams=False,
         differs=NEON_HTTP_DIFFERS,
     ),
 }

@@ -15,10 +15,10 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
 from sidecar.connect.doors import Door
+from sidecar.connect.methods import Methods
 from sidecar.connect.origins import Origins
 from sidecar.connect.server import MAX_CONNECTIONS, ConnectListener
 from sidecar.connect.tls import TlsPaths
-from sidecar.connect.unary import Unary
 from sidecar.core.callers import ANONYMOUS, Caller
 from sidecar.core.policy import Policy
 from sidecar.services.callers import Callers
@@ -150,7 +150,7 @@ async def running(
 
     listener = ConnectListener(
         address,
-        Unary(calls, rpcs, identify, parts.clock, Origins(origins)),
+        Methods(calls, rpcs, identify, parts.clock, Origins(origins)),
         parts.seen,
         tls=tls,
         mode=mode,

@@ -12,7 +12,7 @@ from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import QueryFinished
 from sidecar.core.issuer import Scope
 from sidecar.core.policy import Grant
-from sidecar.core.queries import QueryRequest, QuerySettings, ScopedQueries, SeenIdentity, Statement
+from sidecar.core.queries import Deliver, QueryRequest, QuerySettings, ScopedQueries, SeenIdentity, Statement
 from sidecar.core.statements import Catalog, NamedColumn, NamedStatement
 from sidecar.core.values import NULL, ResultSet
 from tests.fakes import FakeClock, Recorder
@@ -40,6 +40,9 @@ class CountingBackend:
         if self.failure is not None:
             raise self.failure
         return seal(RESULT), RESULT
+
+    async def stream(self, scope: Scope, statement: Statement, deliver: Deliver) -> None:
+        raise NotImplementedError
 
     async def who_am_i(self, scope: Scope) -> SeenIdentity:
         return SeenIdentity(

@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.postgres.codecs import TypedConnection, prepare
 from sidecar.postgres.driver import exchange_of, execute_limited
-from sidecar.postgres.relay import Exchange, Part, Relay
+from sidecar.postgres.relay import Budget, Exchange, Part, Relay
 from sidecar.postgres.wire import Step
 from tests.postgres.scoped import connected, until
 
@@ -153,16 +153,40 @@ class Heard:
 
     def __init__(self) -> None:
         self.data = b""
+        self.aborted = False
+        self.cancelling = False
 
     def data_received(self, data: bytes) -> None:
         self.data += data
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def is_closed(self) -> bool:
+        return self.aborted
+
+    def _is_cancelling(self) -> bool:
+        return self.cancelling
 
 
 class Wire(asyncio.Transport):
     """A transport to nowhere."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused = False
+
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         pass
+
+    def write(self, data: object) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 64, 1000])
@@ -178,3 +202,112 @@ def test_wherever_the_stream_is_cut_asyncpg_sees_its_own(size: int) -> None:
     assert heard.data == STATUS + STATEMENT + READY + STATUS + ROW
     assert exchange.rows == [(b"x",), (b"x",)]
     assert exchange.described == b"\0\0columns"
+
+
+SUSPENDED = _message(b"s")
+COMPLETE = _message(b"C", b"SELECT 1\0")
+ERROR = _message(b"E", b"\0")
+ABORTED = _message(b"E", b"M\0")
+CUT = SUSPENDED + READY
+
+
+async def answers(calls: list[bytes], size: int, budget: Budget) -> tuple[list[bytes], Relay]:
+    """What asyncpg sees of each call, one after the other, until the last is not cut.
+
+    `calls` are Postgres' answers, each sent as soon as its call is made, in pieces of this size; a transport
+    that is paused sends no more until it is resumed.
+    """
+    heard, wire = Heard(), Wire()
+    relay = Relay(heard, wire)
+    seen: list[bytes] = []
+    on_the_way = b""
+
+    async def call() -> None:
+        """As asyncpg: writes, then waits until the answer has ended."""
+        await asyncio.sleep(0)
+        nonlocal on_the_way
+        while not heard.data.endswith(READY) and not heard.aborted:
+            assert on_the_way, "it waits for ever"
+            assert not wire.paused
+            piece, on_the_way = on_the_way[:size], on_the_way[size:]
+            relay.data_received(piece)
+
+    for answer in calls:
+        on_the_way += answer
+        heard.data = b""
+        await relay.run(Exchange(budget=budget), call())
+        seen.append(heard.data)
+    return seen, relay
+
+
+SIZES = pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 64, 1000])
+SMALL = Budget(rows=3 * len(ROW), row=100)
+NEXT = ROW + SUSPENDED + READY
+"""The answer to a call for one row."""
+
+
+@SIZES
+async def test_within_its_budget_a_call_is_not_cut(size: int) -> None:
+    seen, relay = await answers([ROW * 4 + SUSPENDED + READY, COMPLETE + READY], size, SMALL)
+    assert seen == [ROW * 4 + CUT, COMPLETE + READY]
+    assert relay.owed == 0
+
+
+@SIZES
+async def test_a_call_is_cut_at_its_budget_and_no_row_is_lost(size: int) -> None:
+    seen, relay = await answers([ROW * 9 + SUSPENDED + READY, NEXT, NEXT, COMPLETE + READY], size, SMALL)
+    assert seen == [ROW * 4 + CUT, ROW * 4 + CUT, ROW * 3 + CUT, COMPLETE + READY]
+    assert relay.owed == 0
+
+
+@SIZES
+async def test_the_end_of_all_rows_is_seen_after_a_cut(size: int) -> None:
+    after = _message(b"C", b"SELECT 0\0") + READY
+    seen, relay = await answers([ROW * 6 + COMPLETE + READY, after], size, SMALL)
+    assert seen == [ROW * 4 + CUT, ROW * 2 + COMPLETE + READY]
+    assert relay.owed == 0
+
+
+@SIZES
+async def test_rows_before_an_error_are_not_lost(size: int) -> None:
+    seen, relay = await answers([ROW * 2 + ERROR + READY, ABORTED + READY], size, SMALL)
+    assert seen == [ROW * 2 + CUT, ERROR + READY]
+    assert relay.owed == 0
+
+
+@SIZES
+async def test_a_call_that_is_being_cancelled_is_not_cut(size: int) -> None:
+    heard = Heard()
+    relay = Relay(heard, Wire())
+    relay._exchange = Exchange(budget=SMALL)
+    heard.cancelling = True
+    answer = ROW * 9 + ERROR + READY
+    for at in range(0, len(answer), size):
+        relay.data_received(answer[at : at + size])
+    assert (heard.data, relay.owed) == (answer, 0)
+
+
+@SIZES
+async def test_a_row_above_the_budget_is_not_read(size: int) -> None:
+    huge = _message(b"D", b"\0\1\0\0\0\1" + b"x" * 200)
+    heard = Heard()
+    relay = Relay(heard, Wire())
+    relay._exchange = exchange = Exchange(budget=SMALL)
+    for at in range(0, len(ROW + huge), size):
+        relay.data_received((ROW + huge)[at : at + size])
+        if heard.aborted:
+            break
+    assert heard.aborted
+    assert exchange.too_large
+    assert len(heard.data) <= len(ROW)
+
+
+async def test_after_a_cut_the_transport_is_paused_and_what_comes_is_kept() -> None:
+    heard, wire = Heard(), Wire()
+    relay = Relay(heard, wire)
+    relay._exchange = Exchange(budget=SMALL)
+    relay.data_received(ROW * 5)
+    assert (heard.data, wire.paused, relay.owed) == (ROW * 4 + CUT, True, 1)
+    heard.data = b""
+    relay.data_received(SUSPENDED)
+    assert heard.data == b""

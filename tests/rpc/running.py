@@ -20,13 +20,14 @@ from sidecar.core.issuer import Issuer, IssuerSettings, Scope
 from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm, generate
 from sidecar.core.policy import Authorizer, Policy
-from sidecar.core.queries import QuerySettings, ScopedQueries, SeenIdentity, Statement
+from sidecar.core.queries import Deliver, QuerySettings, ScopedQueries, SeenIdentity, Statement
 from sidecar.core.revocation_memory import MemoryRevocations
 from sidecar.core.revocations import Revocations, RevocationSettings, RevocationStore
 from sidecar.core.rotation import Rotator
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
-from sidecar.core.values import Column, Kind, ResultSet
+from sidecar.core.streams import ScopedStreams, StreamSettings
+from sidecar.core.values import Column, Kind, ResultSet, Rows, StreamEnd
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.doors import OPEN_DOOR, Door
 from sidecar.rpc.server import Handlers, RpcListener, handlers
@@ -37,7 +38,7 @@ from sidecar.services.convert import dict_to_struct
 from sidecar.services.key_service import KeyService
 from sidecar.services.query_service import QueryService
 from sidecar.services.revocation_service import RevocationService
-from sidecar.services.rpcs import Rpc, every_rpc
+from sidecar.services.rpcs import StreamRpc, UnaryRpc, every_rpc
 from sidecar.services.token_service import TokenService
 from tests.fakes import START, FakeClock, Recorder
 
@@ -51,6 +52,7 @@ MIB = 1024**2
 ISSUE = "usher.v1.TokenService/IssueToken"
 VERIFY = "usher.v1.TokenService/VerifyToken"
 RUN = "usher.v1.QueryService/RunScopedQuery"
+STREAM = "usher.v1.QueryService/StreamScopedQuery"
 WHO_AM_I = "usher.v1.QueryService/WhoAmI"
 LIST_KEYS = "usher.v1.KeyService/ListKeys"
 ROTATE_KEYS = "usher.v1.KeyService/RotateKeys"
@@ -99,6 +101,8 @@ class ScriptedBackend:
         self.scopes: list[Scope] = []
         self.statements: list[Statement] = []
         self.commits = 0
+        self.endless = False
+        self.delivered = 0
 
     async def run(
         self, scope: Scope, statement: Statement, seal: Callable[[ResultSet], Sealed]
@@ -116,6 +120,29 @@ class ScriptedBackend:
         sealed = seal(self.result)
         self.commits += 1
         return sealed, self.result
+
+    async def stream(self, scope: Scope, statement: Statement, deliver: Deliver) -> None:
+        """One chunk, again and again while `endless`, then the end or the failure."""
+        self.scopes.append(scope)
+        self.statements.append(statement)
+        result = self.result
+        rows = Rows(columns=result.columns, data=result.data, row_count=result.row_count)
+        try:
+            await deliver(result.columns)
+            await deliver(rows)
+            self.started.set()
+            while self.endless:
+                await deliver(rows)
+                self.delivered += 1
+            await self.released.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if self.failure is not None:
+            raise self.failure
+        await deliver(
+            StreamEnd(row_count=result.row_count, truncated=result.truncated, command_tag=result.command_tag)
+        )
 
     async def who_am_i(self, scope: Scope) -> SeenIdentity:
         self.scopes.append(scope)
@@ -166,6 +193,15 @@ class Running:
         headers = tuple((key.replace("_", "-"), value) for key, value in metadata.items())
         method_call: Any = self.channel.unary_unary(f"/{method}")
         return method_call(data, timeout=timeout, metadata=headers)  # type: ignore[no-any-return]
+
+    def stream(
+        self, request: Message, timeout: float | None = PATIENCE, **metadata: str
+    ) -> grpc.aio.UnaryStreamCall[bytes, query_service_pb2.StreamScopedQueryResponse]:
+        """Starts a stream."""
+        headers = tuple((key.replace("_", "-"), value) for key, value in metadata.items())
+        parse = query_service_pb2.StreamScopedQueryResponse.FromString
+        method_call: Any = self.channel.unary_stream(f"/{STREAM}", response_deserializer=parse)
+        return method_call(request.SerializeToString(), timeout=timeout, metadata=headers)  # type: ignore[no-any-return]
 
     async def answer(self, method: str, request: Message | bytes, response: type[M], **options: Any) -> M:
         """The answer to a call that succeeds."""
@@ -243,6 +279,8 @@ async def running(
     *,
     max_message_bytes: int = 4 * MIB,
     default_deadline: float = PATIENCE,
+    max_deadline: float = 60.0,
+    max_stream_deadline: float = 600.0,
     change: Callable[[Handlers, CallFactory], Handlers] = lambda every, calls: every,
     policy: Policy | None = None,
     catalog: Catalog | None = None,
@@ -258,7 +296,13 @@ async def running(
     the deny list must be current, and nobody reads it but the test.
     """
     parts = new_parts(policy=policy, catalog=catalog, caller=caller, callers=callers, store=store)
-    calls, factory, rpcs = new_calls(parts, max_message_bytes, default_deadline)
+    calls, factory, rpcs = new_calls(
+        parts,
+        max_message_bytes,
+        default_deadline,
+        max_deadline=max_deadline,
+        max_stream_deadline=max_stream_deadline,
+    )
     listener = RpcListener(
         served,
         address,
@@ -318,8 +362,8 @@ def new_handlers(parts: Parts) -> tuple[Calls, Handlers]:
 
 
 def new_calls(
-    parts: Parts, max_message_bytes: int = 4 * MIB, default_deadline: float = PATIENCE
-) -> tuple[Calls, CallFactory, Sequence[Rpc]]:
+    parts: Parts, max_message_bytes: int = 4 * MIB, default_deadline: float = PATIENCE, **deadlines: float
+) -> tuple[Calls, CallFactory, Sequence[UnaryRpc | StreamRpc]]:
     """What is around every call, and every RPC of the contract."""
     clock, seen, signer, authorizer = parts.clock, parts.seen, parts.signer, parts.authorizer
     issuer = Issuer(signer, IssuerSettings(issuer=ISSUER), clock, revocations=parts.revocations)
@@ -330,13 +374,16 @@ def new_calls(
             return LOCAL_ADMIN
         return parts.caller
 
-    calls = Calls(clock, seen, default_deadline, authorizer)
+    calls = Calls(clock, seen, default_deadline, authorizer, **deadlines)
     factory = CallFactory(calls, parts.callers.identify if parts.callers is not None else identify)
     queries = ScopedQueries(parts.backend, QuerySettings(), clock, seen, parts.catalog)
+    streams = ScopedStreams(
+        parts.backend, QuerySettings(), StreamSettings(max_streams=2), clock, seen, parts.catalog
+    )
     rotator = Rotator(signer, parts.rotation, clock, seen)
     rpcs = every_rpc(
         TokenService(issuer, signer, authorizer),
-        QueryService(issuer, queries, max_message_bytes, authorizer),
+        QueryService(issuer, queries, streams, max_message_bytes, authorizer),
         KeyService(signer, rotator, parts.rotation, clock, authorizer),
         RevocationService(parts.revocations, authorizer),
         max_message_bytes,
@@ -365,6 +412,21 @@ def run(
         sql=sql,
         parameters=parameters,
         options=query_service_pb2.QueryOptions(**options),
+    )
+
+
+def stream(
+    sql: str = "select id from things",
+    *parameters: values_pb2.Value,
+    scope: query_service_pb2.Scope | None = None,
+    **options: Any,
+) -> query_service_pb2.StreamScopedQueryRequest:
+    """A request to stream SQL as alice."""
+    return query_service_pb2.StreamScopedQueryRequest(
+        scope=scope if scope is not None else principal(),
+        sql=sql,
+        parameters=parameters,
+        options=query_service_pb2.StreamOptions(**options),
     )
 
 

@@ -241,8 +241,7 @@ async def test_more_calls_than_are_admitted_are_refused_and_later_ones_are_not()
 
 
 async def test_a_deadline_is_capped() -> None:
-    async with running() as there:
-        there.calls._max_deadline = 0.05
+    async with running(default_deadline=0.01, max_deadline=0.05) as there:
         there.backend.released.clear()
         assert (await there.refusal(RUN, run(), timeout=30)).code == "DEADLINE_EXCEEDED"
 

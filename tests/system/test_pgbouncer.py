@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import grpc
 import pytest
+from usher.v1 import query_service_pb2
 
 from tests.processes import Process, get, running
 from tests.servers import PASSWORD, Servers, temporary_folder
@@ -160,3 +161,20 @@ def test_nobody_can_keep_the_others_from_writing(sidecar: Process) -> None:
                 as_user("bob", tenant_id="acme"), "update users set name = name returning id"
             )
             assert changed == [("bob",)], number
+
+
+def test_streams_work_there_and_leave_nothing_behind(sidecar: Process) -> None:
+    """A portal lives in its transaction, and so does the session that PgBouncer gives it."""
+    many = "select auth.user_id() from generate_series(1, 20000)"
+    with connected(sidecar.grpc_address) as client:
+        for subject, tenant in (("alice", "acme"), ("carol", "globex")) * 3:
+            scope = as_user(subject, tenant_id=tenant)
+            request = query_service_pb2.StreamScopedQueryRequest(scope=scope, sql=many)
+            parts = list(client.queries.StreamScopedQuery(request, timeout=30))
+            seen = [text for part in parts if part.data for text in part.data[0].texts]
+            assert seen == [subject] * 20_000
+            left = client.queries.StreamScopedQuery(request, timeout=30)
+            next(left)
+            left.cancel()
+            client.rows(scope, POISONS[2])
+            assert client.rows(scope, "select id from users") == [(subject,)]

@@ -19,7 +19,8 @@ from sidecar.core.policy.patterns import any_matches
 from sidecar.core.policy.rules import ADMIN_METHODS, METHODS, Policy, Rules
 
 _SPEAKS_FOR_USER: Final = frozenset(METHODS) - {"VerifyToken"}
-_RUNS: Final = frozenset({"RunScopedQuery", "WhoAmI"})
+_STATEMENTS: Final = frozenset({"RunScopedQuery", "StreamScopedQuery"})
+_RUNS: Final = _STATEMENTS | {"WhoAmI"}
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}\Z")
 _MISSING: Final = object()
 
@@ -129,7 +130,7 @@ def _steps(policy: Policy, caller: Caller, ask: Ask) -> Iterator[Step]:
         yield Step(f"{path}.subjects", Verdict.REFUSE, "the call names no subject")
     if ask.method == "IssueToken":
         yield from _ttl_steps(path, rules, ask)
-    if ask.method == "RunScopedQuery":
+    if ask.method in _STATEMENTS:
         yield from _run_steps(path, rules, ask.run or Run(free=True))
     if ask.method in _RUNS:
         role = _role(rules, caller, ask.principal)

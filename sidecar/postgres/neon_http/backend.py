@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from sidecar.core.errors import UsherError
+from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
-from sidecar.core.queries import SeenIdentity, Statement
+from sidecar.core.queries import Deliver, SeenIdentity, Statement
 from sidecar.core.values import ResultSet
 from sidecar.postgres.codecs import columns_of
 from sidecar.postgres.neon_http import answers
@@ -73,6 +73,13 @@ class NeonHttpBackend:
                 return seal(result), result
             except UsherError as error:
                 raise answers.after_commit(error, statement.read_only) from None
+
+    async def stream(self, scope: Scope, statement: Statement, deliver: Deliver) -> None:
+        """Refused: an answer of Neon's comes as a whole, and no cursor outlives it."""
+        raise UsherError(
+            Reason.STATEMENT_NOT_ALLOWED,
+            "database_backend=neon-http cannot stream; page by key with RunScopedQuery, or connect directly",
+        )
 
     async def who_am_i(self, scope: Scope) -> SeenIdentity:
         """See core.queries.Backend.who_am_i."""

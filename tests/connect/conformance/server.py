@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ sys.path.insert(0, sys.argv[1])
 from connectrpc.conformance.v1 import server_compat_pb2, service_pb2  # type: ignore[import-not-found]
 from google.protobuf import json_format
 
-from sidecar.connect.errors import JSON_TYPE, detail_of, failure, plain_error
-from sidecar.connect.messages import Request, Response
-from sidecar.connect.opening import PROTO_TYPE, open_call
+from sidecar.connect.errors import JSON_TYPE, detail_of, document_of, failure, plain_error
+from sidecar.connect.messages import Request, Response, StreamedResponse, Write
+from sidecar.connect.opening import PROTO_TYPE, STREAMING, UNARY, Opened
 from sidecar.connect.server import ConnectListener
+from sidecar.connect.streaming import enveloped, message_in, streamed
 from sidecar.connect.tls import TlsPaths
 from sidecar.services.status import Code
 
@@ -41,16 +43,20 @@ class Conformance:
     def body_limit(self, path: str) -> int:
         return 4 * 2**20
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response | StreamedResponse:
+        if request.path == f"{SERVICE}ServerStream" and request.method == "POST":
+            return _stream(request)
         messages = MESSAGES.get(request.path.removeprefix(SERVICE))
         if messages is None:
             known = request.path == f"{SERVICE}Unimplemented"
             return plain_error(Code.UNIMPLEMENTED, "not offered") if known else Response(404)
         if request.method != "POST":
             return Response(405)
-        opened = open_call(request)
-        if isinstance(opened, Response):
-            return opened
+        opened = UNARY.opened(request)
+        if opened is None:
+            return UNARY.unsupported()
+        if not isinstance(opened, Opened):
+            return plain_error(opened.code, opened.message, *opened.headers)
         request_class, response_class = messages
         try:
             asked = (
@@ -70,18 +76,8 @@ class Conformance:
 
 def _answered(request: Request, asked: Any, response: Any, opened: Any) -> Response:
     wanted = asked.response_definition
-    info = service_pb2.ConformancePayload.RequestInfo()
-    for name in dict.fromkeys(name for name, _ in request.headers):
-        info.request_headers.add(name=name.decode(), value=request.every(name))
-    if opened.timeout is not None:
-        info.timeout_ms = round(opened.timeout * 1000)
-    info.requests.add().Pack(asked)
-    headers = [
-        (prefix + header.name.encode(), value.encode())
-        for prefix, group in ((b"", wanted.response_headers), (b"trailer-", wanted.response_trailers))
-        for header in group
-        for value in header.value
-    ]
+    info = _info(request, asked, opened)
+    headers = _fields(wanted.response_headers) + _fields(wanted.response_trailers, b"trailer-")
     if wanted.HasField("error"):
         details = [detail_of(detail) for detail in wanted.error.details]
         wrapped = wanted.error.details.add()
@@ -93,6 +89,68 @@ def _answered(request: Request, asked: Any, response: Any, opened: Any) -> Respo
         body = json.dumps(json_format.MessageToDict(response)).encode()
         return Response(200, JSON_TYPE, body, tuple(headers))
     return Response(200, PROTO_TYPE, response.SerializeToString(), tuple(headers))
+
+
+def _info(request: Request, asked: Any, opened: Opened) -> Any:
+    info = service_pb2.ConformancePayload.RequestInfo()
+    for name in dict.fromkeys(name for name, _ in request.headers):
+        info.request_headers.add(name=name.decode(), value=request.every(name))
+    if opened.timeout is not None:
+        info.timeout_ms = round(opened.timeout * 1000)
+    info.requests.add().Pack(asked)
+    return info
+
+
+def _fields(group: Any, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
+    return [(prefix + header.name.encode(), value.encode()) for header in group for value in header.value]
+
+
+def _stream(request: Request) -> Response | StreamedResponse:
+    opened = STREAMING.opened(request)
+    if opened is None:
+        return STREAMING.unsupported()
+    message = message_in(request.body)
+    headers: list[tuple[bytes, bytes]] = []
+    if isinstance(opened, Opened) and isinstance(message, bytes):
+        headers = _fields(_asked(opened, message).response_definition.response_headers)
+    response = streamed(request, opened, message, _messages)
+    return replace(response, headers=(*response.headers, *headers))
+
+
+def _asked(opened: Opened, message: bytes) -> Any:
+    asked = service_pb2.ServerStreamRequest()
+    return json_format.Parse(message, asked) if opened.in_json else asked.FromString(message)
+
+
+async def _messages(request: Request, opened: Opened, message: bytes, write: Write) -> dict[str, Any]:
+    asked = _asked(opened, message)
+    wanted, info = asked.response_definition, _info(request, asked, opened)
+    metadata = {header.name: list(header.value) for header in wanted.response_trailers}
+    end: dict[str, Any] = {"metadata": metadata} if metadata else {}
+    try:
+        async with asyncio.timeout(opened.timeout):
+            for number, data in enumerate(wanted.response_data):
+                await asyncio.sleep(wanted.response_delay_ms / 1000)
+                response = service_pb2.ServerStreamResponse()
+                response.payload.data = data
+                if number == 0:
+                    response.payload.request_info.CopyFrom(info)
+                encoded = (
+                    json.dumps(json_format.MessageToDict(response)).encode()
+                    if opened.in_json
+                    else response.SerializeToString()
+                )
+                await write(enveloped(encoded))
+    except TimeoutError:
+        return end | {"error": document_of(Code.DEADLINE_EXCEEDED, "the deadline passed", [])}
+    if wanted.HasField("error"):
+        details = [detail_of(detail) for detail in wanted.error.details]
+        if not wanted.response_data:
+            wrapped = wanted.error.details.add()
+            wrapped.Pack(info)
+            details.append(detail_of(wrapped))
+        end["error"] = document_of(Code(wanted.error.code), wanted.error.message, details)
+    return end
 
 
 async def main() -> None:

@@ -1,0 +1,28 @@
+"""The settings of streams: the rules that bind them, and what they come to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.core.errors import SettingsError
+from sidecar.core.streams import StreamSettings
+
+if TYPE_CHECKING:
+    from sidecar.config.settings import Config
+
+
+def check_stream_settings(config: Config) -> None:
+    """Raises SettingsError for settings that contradict each other."""
+    if config.max_stream_deadline < config.max_deadline:
+        raise SettingsError("max_stream_deadline must not be shorter than max_deadline")
+    if config.max_streams >= config.pool_max_size > 1:
+        raise SettingsError(
+            "max_streams must be less than pool_max_size: each holds a connection, and queries need one, too"
+        )
+
+
+def stream_settings(config: Config) -> StreamSettings:
+    """The streams' share."""
+    return StreamSettings(
+        max_rows=config.stream_max_rows, max_streams=config.max_streams or max(1, config.pool_max_size // 2)
+    )
