@@ -44,6 +44,7 @@ from sidecar.core.rotation import Rotator, join
 from sidecar.core.rotation_settings import SAFE_LEAD_SECONDS
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
+from sidecar.core.transactions import ScopedTransactions
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.server import RpcListener, handlers
 from sidecar.services.access import ACCESS, Listener
@@ -149,6 +150,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
 
     issuer = Issuer(signer, config.issuer_settings, key_clock, revocations=revocations)
     queries = ScopedQueries(database.backend, config.query_settings, clock, observe, catalog)
+    transactions = ScopedTransactions(database.backend, queries, config.transaction_max_statements)
     calls = Calls(
         clock,
         observe,
@@ -159,7 +161,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     )
     rpcs = every_rpc(
         TokenService(issuer, signer, authorizer),
-        QueryService(issuer, queries, config.max_message_bytes, authorizer),
+        QueryService(issuer, queries, transactions, config.max_message_bytes, authorizer),
         KeyService(signer, rotator, rotation, key_clock, authorizer),
         RevocationService(revocations, authorizer),
         config.max_message_bytes,

@@ -167,6 +167,7 @@ class Config:
     default_max_rows: int = setting(1000, "rows returned when a query names no limit", integer)
     max_rows: int = setting(10_000, "most rows a query may ask for", integer)
     max_sql_bytes: int = setting(256 * 1024, "longest SQL text", size)
+    transaction_max_statements: int = setting(100, "most statements of a transaction, up to 1000", integer)
 
     issuer: str = setting("", "the iss claim; empty: http:// and http_address", str)
     algorithm: str = setting("ES256", "how tokens are signed: ES256 or RS256", one_of("ES256", "RS256"))
@@ -323,6 +324,7 @@ class Config:
             default_max_rows=self.default_max_rows,
             max_rows=self.max_rows,
             max_sql_bytes=self.max_sql_bytes,
+            transaction_max_statements=self.transaction_max_statements,
         )
 
     @property

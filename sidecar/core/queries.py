@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -31,6 +31,8 @@ class QuerySettings:
     """Most rows a caller may ask for."""
     max_sql_bytes: int = 256 * 1024
     """Longest SQL text, bytes."""
+    transaction_max_statements: int = 100
+    """Most statements of a transaction."""
 
     def validate(self) -> None:
         """Raises SettingsError for limits that contradict each other."""
@@ -40,6 +42,8 @@ class QuerySettings:
             raise SettingsError("default_max_rows must lie between 1 and max_rows")
         if not 1 <= self.max_sql_bytes <= 2**30:
             raise SettingsError("max_sql_bytes must lie between 1 and 1 GiB")
+        if not 1 <= self.transaction_max_statements <= 1000:
+            raise SettingsError("transaction_max_statements must lie between 1 and 1000")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +142,23 @@ class ScopedQueries:
     ) -> Sealed:
         """Runs the request as the scope's subject; see Backend.run. Raises UsherError."""
         statement = self.statement(request, grant)
+
+        async def work() -> tuple[Sealed, Sequence[ResultSet]]:
+            sealed, result = await self._backend.run(scope, statement, seal)
+            return sealed, (result,)
+
+        return await self.observed(work())
+
+    async def observed(
+        self, work: Awaitable[tuple[Sealed, Sequence[ResultSet]]], statements: int = 1
+    ) -> Sealed:
+        """Awaits the work of the backend, and reports its end. Raises what it raises."""
         started = self._clock.monotonic()
         outcome, rows, truncated = Reason.DEADLINE_EXCEEDED.value, 0, False  # what a cancellation leaves
         try:
-            sealed, result = await self._backend.run(scope, statement, seal)
-            outcome, rows, truncated = "ok", result.row_count, result.truncated
+            sealed, results = await work
+            outcome, rows = "ok", sum(result.row_count for result in results)
+            truncated = any(result.truncated for result in results)
             return sealed
         except UsherError as error:
             outcome = error.reason.value
@@ -157,6 +173,7 @@ class ScopedQueries:
                     outcome=outcome,
                     rows=rows,
                     truncated=truncated,
+                    statements=statements,
                     database_seconds=self._clock.monotonic() - started,
                 )
             )

@@ -79,6 +79,13 @@ def every_rpc(
             query.RunScopedQueryResponse,
             queries.run_scoped_query,
         ),
+        rpc(
+            QUERY_SERVICE,
+            "RunScopedTransaction",
+            query.RunScopedTransactionRequest,
+            query.RunScopedTransactionResponse,
+            queries.run_scoped_transaction,
+        ),
         rpc(QUERY_SERVICE, "WhoAmI", query.WhoAmIRequest, query.WhoAmIResponse, queries.who_am_i),
         rpc(KEY_SERVICE, "ListKeys", key.ListKeysRequest, key.ListKeysResponse, keys.list_keys),
         rpc(KEY_SERVICE, "RotateKeys", key.RotateKeysRequest, key.RotateKeysResponse, keys.rotate_keys),

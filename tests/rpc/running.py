@@ -26,6 +26,7 @@ from sidecar.core.revocations import Revocations, RevocationSettings, Revocation
 from sidecar.core.rotation import Rotator
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
+from sidecar.core.transactions import Isolation, ScopedTransactions, Transaction
 from sidecar.core.values import Column, Kind, ResultSet
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.doors import OPEN_DOOR, Door
@@ -51,6 +52,7 @@ MIB = 1024**2
 ISSUE = "usher.v1.TokenService/IssueToken"
 VERIFY = "usher.v1.TokenService/VerifyToken"
 RUN = "usher.v1.QueryService/RunScopedQuery"
+TRANSACT = "usher.v1.QueryService/RunScopedTransaction"
 WHO_AM_I = "usher.v1.QueryService/WhoAmI"
 LIST_KEYS = "usher.v1.KeyService/ListKeys"
 ROTATE_KEYS = "usher.v1.KeyService/RotateKeys"
@@ -98,13 +100,22 @@ class ScriptedBackend:
         self.cancelled = asyncio.Event()
         self.scopes: list[Scope] = []
         self.statements: list[Statement] = []
+        self.isolation: Isolation | None = None
         self.commits = 0
 
     async def run(
         self, scope: Scope, statement: Statement, seal: Callable[[ResultSet], Sealed]
     ) -> tuple[Sealed, ResultSet]:
+        alone = Transaction(statements=(statement,))
+        sealed, _ = await self.run_transaction(scope, alone, lambda results: seal(results[0]))
+        return sealed, self.result
+
+    async def run_transaction(
+        self, scope: Scope, transaction: Transaction, seal: Callable[[Sequence[ResultSet]], Sealed]
+    ) -> tuple[Sealed, Sequence[ResultSet]]:
         self.scopes.append(scope)
-        self.statements.append(statement)
+        self.statements += transaction.statements
+        self.isolation = transaction.isolation
         self.started.set()
         try:
             await self.released.wait()
@@ -113,9 +124,10 @@ class ScriptedBackend:
             raise
         if self.failure is not None:
             raise self.failure
-        sealed = seal(self.result)
+        results = [self.result] * len(transaction.statements)
+        sealed = seal(results)
         self.commits += 1
-        return sealed, self.result
+        return sealed, results
 
     async def who_am_i(self, scope: Scope) -> SeenIdentity:
         self.scopes.append(scope)
@@ -332,11 +344,13 @@ def new_calls(
 
     calls = Calls(clock, seen, default_deadline, authorizer)
     factory = CallFactory(calls, parts.callers.identify if parts.callers is not None else identify)
-    queries = ScopedQueries(parts.backend, QuerySettings(), clock, seen, parts.catalog)
+    settings = QuerySettings()
+    queries = ScopedQueries(parts.backend, settings, clock, seen, parts.catalog)
+    transactions = ScopedTransactions(parts.backend, queries, settings.transaction_max_statements)
     rotator = Rotator(signer, parts.rotation, clock, seen)
     rpcs = every_rpc(
         TokenService(issuer, signer, authorizer),
-        QueryService(issuer, queries, max_message_bytes, authorizer),
+        QueryService(issuer, queries, transactions, max_message_bytes, authorizer),
         KeyService(signer, rotator, parts.rotation, clock, authorizer),
         RevocationService(parts.revocations, authorizer),
         max_message_bytes,

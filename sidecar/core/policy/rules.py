@@ -15,7 +15,7 @@ from sidecar.core.callers import CallerIdentity
 from sidecar.core.policy.claim_rules import ClaimRule
 from sidecar.core.policy.patterns import Pattern
 
-METHODS: Final = ("IssueToken", "VerifyToken", "RunScopedQuery", "WhoAmI")
+METHODS: Final = ("IssueToken", "VerifyToken", "RunScopedQuery", "RunScopedTransaction", "WhoAmI")
 ADMIN_METHODS: Final = (
     "ListKeys",
     "RotateKeys",
