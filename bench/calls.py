@@ -74,16 +74,23 @@ def issue_request(ttl: int = 300) -> bytes:
 
 def query_request(sql: str, parameters: Sequence[Any], *, read_only: bool, token: str = "") -> bytes:
     """RunScopedQueryRequest."""
-    principal = query_service_pb2.Principal(subject=SUBJECT, claims=_claims())
-    scope = query_service_pb2.Scope(token=token) if token else query_service_pb2.Scope(principal=principal)
     request = query_service_pb2.RunScopedQueryRequest(
-        scope=scope,
+        scope=query_service_pb2.Scope(token=token) if token else _scope(),
         sql=sql,
-        parameters=[
-            values_pb2.Value(int_value=one) if isinstance(one, int) else values_pb2.Value(text_value=one)
-            for one in parameters
-        ],
+        parameters=_values(parameters),
         options=query_service_pb2.QueryOptions(read_only=read_only, max_rows=10_000),
+    )
+    return bytes(request.SerializeToString())
+
+
+def transaction_request(statements: Sequence[tuple[str, Sequence[Any]]]) -> bytes:
+    """RunScopedTransactionRequest, of texts with their parameters."""
+    request = query_service_pb2.RunScopedTransactionRequest(
+        scope=_scope(),
+        statements=[
+            query_service_pb2.ScopedStatement(sql=sql, parameters=_values(parameters), max_rows=10_000)
+            for sql, parameters in statements
+        ],
     )
     return bytes(request.SerializeToString())
 
@@ -124,6 +131,17 @@ def check(target: Target, work: str) -> int:
     return len(ask(target, f"{_TOKEN}IssueToken", issue_request()))
 
 
+def _scope() -> query_service_pb2.Scope:
+    return query_service_pb2.Scope(principal=query_service_pb2.Principal(subject=SUBJECT, claims=_claims()))
+
+
+def _values(parameters: Sequence[Any]) -> list[values_pb2.Value]:
+    return [
+        values_pb2.Value(int_value=one) if isinstance(one, int) else values_pb2.Value(text_value=one)
+        for one in parameters
+    ]
+
+
 def _claims() -> Struct:
     claims = Struct()
     claims.update(dict(CLAIMS))
@@ -154,8 +172,8 @@ def _usher(target: Target, protocol: str, work: str) -> list[Call]:
     if work == "write":
         return [send(target, run, [query_request(WRITE, one, read_only=False) for one in _writes()])]
     if work == "transaction2":
-        body = _message("RunScopedTransaction", "statements", (READ, WRITE))
-        return [send(target, f"{_QUERY}RunScopedTransaction", [body])]
+        bodies = [transaction_request([(READ, [10]), (WRITE, one)]) for one in _writes()]
+        return [send(target, f"{_QUERY}RunScopedTransaction", bodies)]
     if work == "stream":
         body = _message("StreamScopedQuery", "", (MILLION,))
         return [
@@ -180,10 +198,9 @@ def _message(method: str, statements: str, sql: Sequence[str]) -> bytes:
         WRITE: [{"text_value": "written"}, {"int_value": 7}],
     }
     fields = [{"sql": one, "parameters": parameters.get(one, [])} for one in sql]
-    scope = query_service_pb2.Scope(principal=query_service_pb2.Principal(subject=SUBJECT, claims=_claims()))
     kind = getattr(query_service_pb2, found.input_type.name)
     try:
-        request = kind(scope=scope, **({statements: fields} if statements else fields[0]))
+        request = kind(scope=_scope(), **({statements: fields} if statements else fields[0]))
     except (TypeError, ValueError) as error:
         raise MissingError(f"bench/calls.py does not know the fields of {method}: {error}") from None
     return bytes(request.SerializeToString())

@@ -24,8 +24,9 @@ from sidecar.core.queries import Statement
 from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer, pool
 from sidecar.postgres.claim_key import ClaimKey, CurrentKey
+from sidecar.postgres.entry import SERIALIZABLE, Entry
 from sidecar.postgres.pool import Connect, Pool, PoolSettings
-from sidecar.postgres.scoped_backend import SERIALIZABLE, ClaimSettings, Entry
+from sidecar.postgres.scoped_backend import ClaimSettings
 from sidecar.postgres.signed_claims import SignedClaimsBackend
 from sidecar.postgres.wire import Step
 
@@ -55,11 +56,13 @@ SELECT pg_catalog.set_config('request.jwt.claims', $1, true),
 class PlainClaimsBackend(SignedClaimsBackend):
     """The same without tags."""
 
-    async def entry(self, connection: Any, scope: Scope, timeout: float, *, read_only: bool) -> Entry:
+    async def entry(
+        self, connection: Any, scope: Scope, timeout: float, *, read_only: bool, **options: Any
+    ) -> Entry:
         role, milliseconds = self._settings.role, str(round(timeout * 1000))
         begin = Step(sql="BEGIN READ ONLY" if read_only else "BEGIN")
         claims = Step(sql=_PLAIN, arguments=(scope.payload_json, milliseconds, role))
-        return Entry(role=role, steps=(begin, claims), explain=lambda step, error: None)
+        return Entry(role=role, begin=(begin,), identity=(claims,), explain=lambda step, error: None)
 
 
 async def fill(server: EmbeddedPostgres, name: str, up_to: int | None = None) -> str:

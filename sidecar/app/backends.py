@@ -16,8 +16,8 @@ from sidecar.core.clock import Clock
 from sidecar.core.events import Observer
 from sidecar.core.health import Trouble
 from sidecar.core.issuer import Issuer, TokenRequest
-from sidecar.core.queries import Backend
 from sidecar.core.revocations import RevocationStore
+from sidecar.core.transactions import TransactionBackend
 from sidecar.postgres.check_database import DatabaseCheck
 from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.detection import DetectedBackend
@@ -40,7 +40,7 @@ PROBE_SUBJECT: Final = "usher-probe"
 class BackendParts:
     """A backend and its life. Built, but not started."""
 
-    backend: Backend
+    backend: TransactionBackend
     trouble: Trouble
     """Why the database cannot be used now, in public words; None when it can."""
     connections: Callable[[], tuple[int, int, int]]
@@ -77,7 +77,7 @@ def _postgres(config: Config, clock: Clock, observer: Observer) -> BackendParts:
         state = pool.state
         return state.size, state.in_use, state.waiting
 
-    backend: Backend
+    backend: TransactionBackend
     if settings.identity is Identity.SESSION_JWT or key is None:
         backend = SessionJwtBackend(pool, settings)
     elif settings.identity is Identity.AUTO:

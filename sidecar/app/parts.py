@@ -46,6 +46,7 @@ from sidecar.core.rotation_settings import SAFE_LEAD_SECONDS
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
 from sidecar.core.streams import ScopedStreams
+from sidecar.core.transactions import ScopedTransactions
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.server import RpcListener, handlers
 from sidecar.services.access import ACCESS, Listener
@@ -154,6 +155,9 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     streams = ScopedStreams(
         database.backend, config.query_settings, stream_settings(config), clock, observe, catalog
     )
+    transactions = ScopedTransactions(
+        database.backend, queries, config.transaction_max_statements, clock, observe
+    )
     calls = Calls(
         clock,
         observe,
@@ -165,7 +169,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     )
     rpcs = every_rpc(
         TokenService(issuer, signer, authorizer),
-        QueryService(issuer, queries, streams, config.max_message_bytes, authorizer),
+        QueryService(issuer, queries, streams, transactions, config.max_message_bytes, authorizer),
         KeyService(signer, rotator, rotation, key_clock, authorizer),
         RevocationService(revocations, authorizer),
         config.max_message_bytes,

@@ -170,6 +170,7 @@ class Config:
     max_sql_bytes: int = setting(256 * 1024, "longest SQL text", size)
     stream_max_rows: int = setting(0, "most rows of a stream; 0: as many as there are", integer)
     max_streams: int = setting(0, "most streams at a time; 0: half of pool_max_size", integer)
+    transaction_max_statements: int = setting(100, "most statements of a transaction, up to 1000", integer)
 
     issuer: str = setting("", "the iss claim; empty: http:// and http_address", str)
     algorithm: str = setting("ES256", "how tokens are signed: ES256 or RS256", one_of("ES256", "RS256"))
@@ -338,6 +339,7 @@ class Config:
             default_max_rows=self.default_max_rows,
             max_rows=self.max_rows,
             max_sql_bytes=self.max_sql_bytes,
+            transaction_max_statements=self.transaction_max_statements,
         )
 
     @property

@@ -173,5 +173,33 @@ def invalid_field(name: str, remedy: str, reason: Reason = Reason.INVALID_FIELD)
     return UsherError(reason, f"{name}: {remedy}", {"field": name}, (FieldViolation(name, remedy),))
 
 
+def of_statement(error: UsherError, index: int) -> UsherError:
+    """The error, said of one statement of a transaction: message, fields and metadata name it.
+
+    What a query calls `sql` or `options.max_rows` is `statements[2].sql` or `statements[2].max_rows` there.
+    """
+
+    def renamed(text: str) -> str:
+        if text.startswith(_OF_ALL_STATEMENTS):
+            return text
+        return f"{place}.{text.removeprefix('options.')}"
+
+    place = f"statements[{index}]"
+    metadata = {**error.metadata, "statement_index": str(index)}
+    message = f"{place}: {error.message}"
+    if "field" in metadata:
+        metadata["field"] = renamed(metadata["field"])
+        if error.message.startswith(error.metadata["field"]):
+            message = renamed(error.message)
+    violations = [
+        FieldViolation(renamed(violation.field), violation.description) for violation in error.violations
+    ]
+    return UsherError(error.reason, message, metadata, violations, error.retry_after)
+
+
+_OF_ALL_STATEMENTS = "options.statement_timeout"
+"""The field that a transaction has once for all of its statements."""
+
+
 class SettingsError(Exception):
     """Settings that break a guarantee or cannot be read. Raised at start, never while serving."""

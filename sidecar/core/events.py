@@ -62,8 +62,9 @@ class TokenRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryFinished:
-    """A scoped query ended. `outcome` is "ok" or an ErrorReason.
+    """A scoped query or transaction ended. `outcome` is "ok" or an ErrorReason.
 
+    `statements` is how many it has, 1 for a query; `rows` are of all, `truncated` says that one was cut.
     `database_seconds` runs from the request for a connection to the answer: the wait for a free connection
     and the coding of values are in it.
     """
@@ -72,6 +73,7 @@ class QueryFinished:
     outcome: str
     rows: int
     truncated: bool
+    statements: int = 1
     database_seconds: float
 
 

@@ -35,6 +35,8 @@ class QuerySettings:
     """Most rows a caller may ask for."""
     max_sql_bytes: int = 256 * 1024
     """Longest SQL text, bytes."""
+    transaction_max_statements: int = 100
+    """Most statements of a transaction."""
 
     def validate(self) -> None:
         """Raises SettingsError for limits that contradict each other."""
@@ -44,6 +46,8 @@ class QuerySettings:
             raise SettingsError("default_max_rows must lie between 1 and max_rows")
         if not 1 <= self.max_sql_bytes <= 2**30:
             raise SettingsError("max_sql_bytes must lie between 1 and 1 GiB")
+        if not 1 <= self.transaction_max_statements <= 1000:
+            raise SettingsError("transaction_max_statements must lie between 1 and 1000")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +126,12 @@ class Backend(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What is told of a query in the end. `waited` seconds are not the database's."""
+    """What is told of a query, stream or transaction in the end. `waited` seconds are not the database's."""
 
     rows: int = 0
     truncated: bool = False
     waited: float = 0.0
+    statements: int = 1
 
 
 @contextlib.contextmanager
@@ -150,6 +155,7 @@ def reported(backend: Backend, clock: Clock, observer: Observer) -> Iterator[Tal
                 outcome=outcome,
                 rows=tally.rows,
                 truncated=tally.truncated,
+                statements=tally.statements,
                 database_seconds=clock.monotonic() - started - tally.waited,
             )
         )

@@ -13,9 +13,11 @@ from typing import Any
 import asyncpg
 
 from sidecar.core.issuer import Scope
+from sidecar.core.transactions import Isolation
 from sidecar.postgres.claim_key import CurrentKey
+from sidecar.postgres.entry import Entry
 from sidecar.postgres.pool import Pool, Pooling
-from sidecar.postgres.scoped_backend import ClaimSettings, Entry, Identity
+from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 from sidecar.postgres.session_jwt import SessionJwtBackend
 from sidecar.postgres.session_keys import session_key
 from sidecar.postgres.signed_claims import SignedClaimsBackend
@@ -39,10 +41,16 @@ class DetectedBackend(StreamingBackend):
         return self._kind
 
     async def entry(
-        self, connection: asyncpg.Connection[Any], scope: Scope, timeout: float, *, read_only: bool
+        self,
+        connection: asyncpg.Connection[Any],
+        scope: Scope,
+        timeout: float,
+        *,
+        read_only: bool,
+        isolation: Isolation | None = None,
     ) -> Entry:
         """See ScopedBackend."""
         key = session_key(connection)
         chosen = self._tokens if key is not None and key.believed else self._signed
         self._kind = chosen.kind
-        return await chosen.entry(connection, scope, timeout, read_only=read_only)
+        return await chosen.entry(connection, scope, timeout, read_only=read_only, isolation=isolation)

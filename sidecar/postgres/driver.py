@@ -18,6 +18,8 @@ from sidecar.postgres.wire import Step, describe
 
 _PORTAL: Final = "usher_result"
 """A portal with a name outlives other statements of its transaction; it ends with the transaction."""
+CLOSE_RESULT: Final = Step(sql=f"CLOSE {_PORTAL}")
+"""Makes room for the portal of a further statement."""
 FIRST_ROWS: Final = 128
 """Rows that are taken off Postgres before anything is known of their size."""
 
@@ -36,6 +38,8 @@ class Run:
     count: int | None
     portions: int = 1
     """In how many the rows came; what the exchange told of the transaction is from after the first."""
+    size: int = 0
+    """The least that the values need in a message, in bytes."""
 
 
 class TooLargeError(Exception):
@@ -65,8 +69,8 @@ async def execute_limited(
 
     One round trip for up to FIRST_ROWS rows, and with them what else is in the exchange (`exchange_of`). What
     is more comes in portions that the size of the rows so far decides, so that a result which is refused in
-    the end does not fill the memory first. Once in a transaction, and only in one. Raises TooLargeError and
-    what asyncpg raises.
+    the end does not fill the memory first. Only in a transaction, and once, unless CLOSE_RESULT is run before
+    the next. Raises TooLargeError and what asyncpg raises.
     """
     state = prepared.statement._state
     records: list[asyncpg.Record] = []
@@ -90,7 +94,14 @@ async def execute_limited(
     command, count = _split(tag)
     if count is not None:
         count += len(records) - len(found or [])  # a tag counts the rows of its own portion
-    return Run(records=records, completed=bool(completed), command=command, count=count, portions=portions)
+    return Run(
+        records=records,
+        completed=bool(completed),
+        command=command,
+        count=count,
+        portions=portions,
+        size=size,
+    )
 
 
 def _size(records: Sequence[asyncpg.Record]) -> int:
@@ -180,6 +191,7 @@ async def run_to_end(
         completed=bool(completed),
         command=command,
         count=len(run.records) + (skipped or 0) + (count or 0),
+        size=run.size,
     )
 
 

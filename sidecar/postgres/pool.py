@@ -17,6 +17,7 @@ import asyncpg
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged, Observer
+from sidecar.core.transactions import Isolation
 from sidecar.postgres.claim_key import NEXT_CHALLENGE, Challenge
 from sidecar.postgres.codecs import TypedConnection
 from sidecar.postgres.connections import Connections, Lease, Open
@@ -68,14 +69,15 @@ class Pooling(enum.StrEnum):
     """PgBouncer in transaction mode: a session is scrubbed at the head of each transaction (see `head`)."""
 
 
-def head(pooling: Pooling, *, read_only: bool) -> str:
-    """What begins a transaction."""
+def head(pooling: Pooling, *, read_only: bool, isolation: Isolation | None = None) -> str:
+    """What begins a transaction; `isolation` None: at the database's default level."""
+    begin = f"BEGIN ISOLATION LEVEL {isolation}" if isolation else "BEGIN"
     if pooling is Pooling.DIRECT:
-        return "BEGIN READ ONLY" if read_only else "BEGIN"
+        return f"{begin} READ ONLY" if read_only else begin
     settings = "".join(f"SET LOCAL {name} = '{value}'; " for name, value in SESSION_SETTINGS.items())
     # DISCARD TEMP writes; a transaction may become read-only later, not the other way. And it begins as the
     # user before has set it, whatever is reset in it.
-    begin, end = ("BEGIN", "SET TRANSACTION READ ONLY") if read_only else ("BEGIN READ WRITE", "")
+    begin, end = (begin, "SET TRANSACTION READ ONLY") if read_only else (f"{begin} READ WRITE", "")
     return f"{begin}; {_scrub_now()}; {settings}{end}"
 
 

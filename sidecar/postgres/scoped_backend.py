@@ -1,4 +1,4 @@
-"""What all backends on a Postgres connection share: one statement in one transaction, as somebody.
+"""What all backends on a Postgres connection share: statements in one transaction, as somebody.
 
 How the transaction becomes somebody's is each backend's own (`enter`).
 """
@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import contextlib
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable
+import functools
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from sidecar.core.errors import Reason, SettingsError, UsherError
+from sidecar.core.errors import Reason, SettingsError, UsherError, of_statement
 from sidecar.core.issuer import Scope
 from sidecar.core.queries import SeenIdentity, Statement
 from sidecar.core.sql import WRITING_VERBS
+from sidecar.core.transactions import Isolation, Transaction
 from sidecar.core.values import ResultSet
 from sidecar.postgres.codecs import Prepared, prepare
 from sidecar.postgres.driver import Run, TooLargeError, exchange_of, execute_limited, run_to_end
+from sidecar.postgres.entry import Entry, is_serializable
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
 from sidecar.postgres.known_statements import Known
 from sidecar.postgres.parameters import bind
 from sidecar.postgres.pool import Pool
 from sidecar.postgres.relay import Exchange, Part
-from sidecar.postgres.values import columnar
-from sidecar.postgres.wire import Step
+from sidecar.postgres.results import HAS_WRITTEN, has_written, result_of
+from sidecar.postgres.who_am_i import seen_identity
 
 Sealed = TypeVar("Sealed")
 T = TypeVar("T")
@@ -43,32 +45,10 @@ _CONNECTION_ERRORS: Final = (
 _SLACK_SECONDS: Final = 0.1
 """By so much the sidecar waits longer than Postgres' own timer, whose error comes without a cancellation."""
 
-_HAS_WRITTEN: Final = Step(sql="SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL")
-
 _NUMBER_LOST: Final = ("55000", "US001")
 """The session has no number, or not the one that was believed: Usher's SQL side was installed anew, or an
 unknown pooler is in between. Or the key is wrong; a new entry will tell."""
 
-SERIALIZABLE: Final = (
-    "pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'serializable'"
-)
-"""Whether even a transaction that only reads may be refused at its end."""
-
-_WHO_AM_I: Final = """
-SELECT current_user::pg_catalog.text AS role,
-       session_user::pg_catalog.text AS login_role,
-       auth.user_id() AS user_id,
-       auth.session()::pg_catalog.text AS session,
-       extract(epoch FROM pg_catalog.now())::pg_catalog.float8 AS now,
-       (SELECT NOT (rolsuper OR rolbypassrls) FROM pg_catalog.pg_roles WHERE rolname = current_user)
-         AND NOT EXISTS (
-           SELECT FROM pg_catalog.pg_class
-           WHERE relrowsecurity AND NOT relforcerowsecurity
-             AND pg_catalog.pg_has_role(current_user, relowner, 'USAGE')
-         ) AS rls,
-       pg_catalog.current_database()::pg_catalog.text AS database,
-       pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version
-"""
 _WHO_AM_I_SECONDS: Final = 5.0
 
 
@@ -104,25 +84,37 @@ class ClaimSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What makes a transaction the scope's, to be sent before its statement."""
+class _Fetched:
+    """What a statement gave, and the least bytes that its values need in a message.
 
-    role: str
-    steps: tuple[Step, ...]
-    """The last value of the last one is SERIALIZABLE."""
-    by_number: bool = False
-    """Whether they rest on the session's number, which it may have lost."""
-    explain: Callable[[int, BaseException], UsherError | None]
-    """What it means that the step with this number failed; None when that is no different from elsewhere."""
+    `settled` says that nothing depends on the end of the transaction.
+    """
+
+    result: ResultSet
+    size: int
+    settled: bool
 
 
 class _OutdatedError(Exception):
     """The schema, or the session's number, is not what it was. It is forgotten; nothing of the caller's has
-    run that a rollback does not undo."""
+    run that a rollback does not undo. `sql` is the statement of which what was known is outdated, if any."""
+
+    def __init__(self, sql: str = "") -> None:
+        super().__init__()
+        self.sql = sql
+
+
+class _StatementError(Exception):
+    """A statement of a transaction has failed; `index` counts from 0."""
+
+    def __init__(self, index: int, error: UsherError) -> None:
+        super().__init__(error.reason)
+        self.index = index
+        self.error = error
 
 
 class ScopedBackend(abc.ABC):
-    """Runs each statement in a transaction of its own; see core.queries.Backend."""
+    """Runs statements in transactions; see core.transactions.TransactionBackend."""
 
     def __init__(self, pool: Pool, settings: ClaimSettings) -> None:
         self._pool = pool
@@ -137,25 +129,98 @@ class ScopedBackend(abc.ABC):
         self, scope: Scope, statement: Statement, seal: Callable[[ResultSet], Sealed]
     ) -> tuple[Sealed, ResultSet]:
         """See core.queries.Backend.run."""
+        alone = Transaction(statements=(statement,))
+        try:
+            sealed, (result,) = await self._run(scope, alone, lambda results: seal(results[0]))
+        except _StatementError as failed:
+            raise failed.error from None
+        return sealed, result
+
+    async def run_transaction(
+        self, scope: Scope, transaction: Transaction, seal: Callable[[Sequence[ResultSet]], Sealed]
+    ) -> tuple[Sealed, Sequence[ResultSet]]:
+        """See core.transactions.TransactionBackend.run_transaction."""
+        try:
+            return await self._run(scope, transaction, seal)
+        except _StatementError as failed:
+            raise of_statement(failed.error, failed.index) from None
+
+    async def _run(
+        self, scope: Scope, transaction: Transaction, seal: Callable[[Sequence[ResultSet]], Sealed]
+    ) -> tuple[Sealed, Sequence[ResultSet]]:
+        """Raises _StatementError, and UsherError for what is no statement's."""
         async with self._pool.lease() as connection:
             # Begun and ended by hand: the pool ends whatever a block leaves.
-            entry = await self.entry(connection, scope, statement.timeout, read_only=statement.read_only)
-            async with self._limited(statement.timeout):
-                result, settled = await self._answer(
-                    connection,
-                    scope,
-                    statement,
-                    entry,
-                    lambda entry: self._fetch(connection, entry, statement),
-                )
-            sealed = seal(result)
-            if not settled:
-                await self._commit(connection, may_have_written=not statement.read_only)
-            return sealed, result
+            transaction_entry = functools.partial(
+                self.entry,
+                connection,
+                scope,
+                transaction.timeout,
+                read_only=transaction.read_only,
+                isolation=transaction.isolation,
+            )
+            fetched = await self._answer(
+                connection,
+                transaction_entry,
+                lambda entry, outdated: self._fetch_all(connection, entry, transaction, outdated),
+            )
+            results = [one.result for one in fetched]
+            sealed = seal(results)
+            if not all(one.settled for one in fetched):
+                await self._commit(connection, may_have_written=not transaction.read_only)
+            return sealed, results
 
-    @contextlib.asynccontextmanager
-    async def _limited(self, seconds: float, started: float | None = None) -> AsyncIterator[None]:
-        """Ends the block when its time has passed, and raises what the driver raises as UsherError.
+    async def _answer(
+        self,
+        connection: asyncpg.Connection[Any],
+        begin: Callable[[], Awaitable[Entry]],
+        attempt: Callable[[Entry, set[str]], Awaitable[T]],
+    ) -> T:
+        """What `attempt` gives, and again where what is known from before turned out to be outdated.
+
+        `attempt` is told the statements of which that holds.
+        """
+        outdated: set[str] = set()
+        while True:
+            entry = await begin()
+            try:
+                return await attempt(entry, outdated)
+            except _OutdatedError as error:
+                # No statement is outdated twice, so that this comes to an end.
+                outdated.add(error.sql)
+            try:
+                await connection.execute("ROLLBACK")
+            except DRIVER_ERRORS as error:
+                raise self._translated(error) from None
+
+    async def _fetch_all(
+        self,
+        connection: asyncpg.Connection[Any],
+        entry: Entry,
+        transaction: Transaction,
+        outdated: set[str],
+    ) -> list[_Fetched]:
+        """One statement after the other; of those in `outdated` nothing is known. Raises _OutdatedError."""
+        fetched: list[_Fetched] = []
+        for index, statement in enumerate(transaction.statements):
+            if index:
+                entry = entry.again()
+            known = None
+            if statement.sql not in outdated:
+                known = connection.known.find(entry.role, statement.sql)
+            room = self._settings.max_result_bytes - sum(one.size for one in fetched)
+            try:
+                fetching = self._fetch(connection, entry, statement, known, room)
+                fetched.append(await self._in_time(fetching, statement.timeout))
+            except UsherError as error:
+                # What is not installed is missing for all of them.
+                if error.reason is Reason.DATABASE_NOT_INSTALLED:
+                    raise
+                raise _StatementError(index, error) from None
+        return fetched
+
+    async def _in_time(self, work: Coroutine[Any, Any, T], seconds: float, started: float | None = None) -> T:
+        """Awaits the work for so long, and raises what the driver raises as UsherError.
 
         `started` is when Postgres began, by the monotonic clock; None for now.
         """
@@ -164,7 +229,7 @@ class ScopedBackend(abc.ABC):
         whole = asyncio.timeout(seconds + _SLACK_SECONDS)
         try:
             async with whole:
-                yield
+                return await work
         except DRIVER_ERRORS as error:
             if whole.expired():
                 late = asyncpg.QueryCanceledError("cancelled by the sidecar")
@@ -173,47 +238,24 @@ class ScopedBackend(abc.ABC):
             # Postgres starts its timer after ours; the tolerance is for clocks of unequal pace.
             raise self._translated(error, timed_out=ran >= seconds * 0.99) from None
 
-    async def _answer(
-        self,
-        connection: asyncpg.Connection[Any],
-        scope: Scope,
-        statement: Statement,
-        entry: Entry,
-        attempt: Callable[[Entry], Awaitable[T]],
-    ) -> T:
-        """What `attempt` gives, again where what is known from before turned out to be outdated."""
-        while True:
-            try:
-                return await attempt(entry)
-            except _OutdatedError:
-                # What was outdated is forgotten, so that this comes to an end.
-                await connection.execute("ROLLBACK")
-                entry = await self.entry(connection, scope, statement.timeout, read_only=statement.read_only)
-
     async def who_am_i(self, scope: Scope) -> SeenIdentity:
         """See core.queries.Backend.who_am_i."""
         async with self._pool.lease() as connection:
             await self.enter(connection, scope, _WHO_AM_I_SECONDS, read_only=True)
             try:
-                seen = await connection.fetchrow(_WHO_AM_I)
+                return await seen_identity(connection, scope)
             except DRIVER_ERRORS as error:
                 raise self._translated(error) from None
-        assert seen is not None  # the query has no FROM: it always gives one row
-        issued_at = scope.payload.get("iat")
-        return SeenIdentity(
-            role=seen["role"],
-            login_role=seen["login_role"],
-            user_id=seen["user_id"],
-            session=seen["session"],
-            claims_age=seen["now"] - issued_at if isinstance(issued_at, int | float) else None,
-            row_security_applies=seen["rls"],
-            database=seen["database"],
-            server_version=seen["version"],
-        )
 
     @abc.abstractmethod
     async def entry(
-        self, connection: asyncpg.Connection[Any], scope: Scope, timeout: float, *, read_only: bool
+        self,
+        connection: asyncpg.Connection[Any],
+        scope: Scope,
+        timeout: float,
+        *,
+        read_only: bool,
+        isolation: Isolation | None = None,
     ) -> Entry:
         """How a transaction of this connection becomes the scope's, each of its statements limited to
         `timeout` seconds. Raises UsherError. No SQL of the caller's has run by then.
@@ -235,44 +277,51 @@ class ScopedBackend(abc.ABC):
             await self.enter(connection, scope, timeout, read_only=read_only)
 
     async def _fetch(
-        self, connection: asyncpg.Connection[Any], entry: Entry, statement: Statement
-    ) -> tuple[ResultSet, bool]:
-        """The result, and whether nothing depends on the end of the transaction any more.
+        self,
+        connection: asyncpg.Connection[Any],
+        entry: Entry,
+        statement: Statement,
+        known: Known | None,
+        room: int,
+    ) -> _Fetched:
+        """What a statement gives, of at most `room` bytes. In one round trip with its entry, if it is known.
 
-        In one round trip what is known of the statement from before. Raises _OutdatedError when that is
-        outdated; the transaction is then to be rolled back, and nothing is known of the statement.
+        Raises _OutdatedError when what is known is outdated; the transaction is then to be rolled back, and
+        nothing is known of the statement.
         """
-        known = connection.known.find(entry.role, statement.sql)
         if known is not None:
             prepared, before = known.prepared, entry.steps
         else:
             prepared, entered = await self._prepare(connection, entry, statement.sql)
             before = ()
         arguments = bind(prepared.parameter_types, statement.parameters)
-        after = () if statement.read_only or statement.verb in WRITING_VERBS else (_HAS_WRITTEN,)
+        after = () if statement.read_only or statement.verb in WRITING_VERBS else (HAS_WRITTEN,)
         exchange = exchange_of(prepared, before, after)
         try:
-            run = await self._execute(connection, prepared, arguments, statement, exchange)
+            run = await self._execute(connection, prepared, arguments, statement, exchange, room)
         except Exception as error:  # asyncpg raises anything when it reads columns as what they are not
             if exchange.failed is Part.BEFORE and isinstance(error, DRIVER_ERRORS):
                 raise self._of_entry(connection, entry, exchange, error) from None
             if known is not None and _outdated(known, exchange, error):
                 connection.known.forget(entry.role, statement.sql)
-                raise _OutdatedError from None
+                raise _OutdatedError(statement.sql) from None
             raise
         if known is not None:
             entered = exchange
             if _outdated(known, exchange):
                 connection.known.forget(entry.role, statement.sql)
-                raise _OutdatedError
+                raise _OutdatedError(statement.sql)
         else:
             learned = Known(prepared=prepared, described=exchange.described)
             connection.known.keep(entry.role, statement.sql, learned)
-        wrote = await _wrote(connection, statement, run, exchange)
+        wrote = await has_written(connection, statement, run, exchange)
         if not run.completed and wrote:
             run = await run_to_end(connection, prepared, run)
-        serializable = is_serializable(entry, entered)
-        return _result_of(prepared, run, statement.max_rows), not wrote and not serializable
+        return _Fetched(
+            result=result_of(prepared, run, statement.max_rows),
+            size=run.size,
+            settled=not wrote and not is_serializable(entry, entered),
+        )
 
     async def _prepare(
         self, connection: asyncpg.Connection[Any], entry: Entry, sql: str
@@ -296,18 +345,20 @@ class ScopedBackend(abc.ABC):
         arguments: list[Any],
         statement: Statement,
         exchange: Exchange,
+        room: int,
     ) -> Run:
         limit = self._settings.max_result_bytes
         try:
             # One row more than asked for tells whether there are more.
             return await execute_limited(
-                connection, prepared, arguments, statement.max_rows + 1, limit, exchange
+                connection, prepared, arguments, statement.max_rows + 1, room, exchange
             )
         except TooLargeError:
+            subject = "the result has" if room == limit else "the results together have"
             raise UsherError(
                 Reason.RESULT_TOO_LARGE,
-                f"the result has more than {limit} bytes, the limit; ask for fewer columns or rows "
-                "(options.max_rows), or page by key: WHERE id > $1 ORDER BY id LIMIT n",
+                f"{subject} more than {limit} bytes, the limit; ask for fewer columns or rows "
+                "(max_rows), or page by key: WHERE id > $1 ORDER BY id LIMIT n",
                 {"limit": str(limit)},
             ) from None
 
@@ -340,52 +391,8 @@ class ScopedBackend(abc.ABC):
         return translate(error, show_message=self._settings.show_database_messages, timed_out=timed_out)
 
 
-def is_serializable(entry: Entry, entered: Exchange) -> bool:
-    """Whether even a transaction that only reads may be refused at its end."""
-    return entered.rows[len(entry.steps) - 1][-1] == b"t"
-
-
-def _result_of(prepared: Prepared, run: Run, max_rows: int) -> ResultSet:
-    truncated = len(run.records) > max_rows
-    kept = run.records[:max_rows]
-    if truncated and run.command in ("", "SELECT"):
-        run = Run(records=kept, completed=True, command="SELECT", count=len(kept))
-    return ResultSet(
-        columns=prepared.columns,
-        data=columnar(prepared, kept),
-        row_count=len(kept) if prepared.columns else 0,
-        truncated=truncated,
-        command_tag=run.command if run.count is None else f"{run.command} {run.count}",
-        affected_rows=run.count or 0,
-    )
-
-
-async def _wrote(
-    connection: asyncpg.Connection[Any], statement: Statement, run: Run, exchange: Exchange
-) -> bool:
-    """Whether the statement has written, or may have: then it must run to its end, and be committed.
-
-    Also a SELECT may, by a function. A reading one can be endless and stays cut. Only Postgres knows.
-    """
-    if statement.verb in WRITING_VERBS:
-        return True
-    if statement.read_only:
-        return False
-    if run.portions == 1:
-        return exchange.rows[-1] == (b"t",)
-    return run.completed or bool(await connection.fetchval(_HAS_WRITTEN.sql))
-
-
 def _outdated(known: Known, exchange: Exchange, error: BaseException | None = None) -> bool:
     """Whether the schema is another than it was when the statement became known."""
     if exchange.failed is Part.DESCRIPTION:
         return isinstance(error, asyncpg.SyntaxOrAccessError | asyncpg.InvalidSchemaNameError)
     return exchange.described not in (b"", known.described)
-
-
-def cannot_become(role: str) -> UsherError:
-    """The caller had no part in this: the role is gone, or may not be taken any more."""
-    return UsherError(
-        Reason.DATABASE_NOT_INSTALLED,
-        f"the login cannot become the role {role}; grant it, or run `usher db install`",
-    )

@@ -14,13 +14,10 @@ import asyncpg
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
+from sidecar.core.transactions import Isolation
+from sidecar.postgres.entry import SERIALIZABLE, Entry, cannot_become
 from sidecar.postgres.pool import Pooling, head
-from sidecar.postgres.scoped_backend import (
-    SERIALIZABLE,
-    Entry,
-    Identity,
-    cannot_become,
-)
+from sidecar.postgres.scoped_backend import Identity
 from sidecar.postgres.session_keys import EXTENSION, SessionKey, session_key
 from sidecar.postgres.streaming import StreamingBackend
 from sidecar.postgres.wire import Step
@@ -60,8 +57,8 @@ def entry_by_token(
     milliseconds = str(max(1, round(timeout * 1000)))
     return Entry(
         role=role,
-        steps=(
-            Step(sql=begin),
+        begin=(Step(sql=begin),),
+        identity=(
             Step(sql=_ENTER, arguments=(token, role)),
             Step(sql=_BELIEVED, arguments=(milliseconds, str(number))),
         ),
@@ -108,14 +105,20 @@ class SessionJwtBackend(StreamingBackend):
         return Identity.SESSION_JWT.value
 
     async def entry(
-        self, connection: asyncpg.Connection[Any], scope: Scope, timeout: float, *, read_only: bool
+        self,
+        connection: asyncpg.Connection[Any],
+        scope: Scope,
+        timeout: float,
+        *,
+        read_only: bool,
+        isolation: Isolation | None = None,
     ) -> Entry:
         """See ScopedBackend. No round trip."""
         key = session_key(connection)
         if key is None or not key.believed:
             # The extension was dropped, or is not there yet; the next look at the database says so.
             raise UsherError(Reason.DATABASE_NOT_INSTALLED, NOT_INSTALLED)
-        begin = head(Pooling.DIRECT, read_only=read_only)
+        begin = head(Pooling.DIRECT, read_only=read_only, isolation=isolation)
         role = scope.role or self._settings.role
         now = self._pool.clock.now()
         return entry_by_token(key, scope, role, now=now, timeout=timeout, begin=begin)

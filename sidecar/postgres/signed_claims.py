@@ -16,17 +16,13 @@ import asyncpg
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
+from sidecar.core.transactions import Isolation
 from sidecar.postgres.claim_key import BINDING, OFFERS_CHALLENGES, Challenge, ClaimKey, CurrentKey
+from sidecar.postgres.entry import SERIALIZABLE, Entry, cannot_become
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
 from sidecar.postgres.pool import Pool, Pooling, head
 from sidecar.postgres.relay import Exchange
-from sidecar.postgres.scoped_backend import (
-    SERIALIZABLE,
-    ClaimSettings,
-    Entry,
-    Identity,
-    cannot_become,
-)
+from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 from sidecar.postgres.streaming import StreamingBackend
 from sidecar.postgres.wire import Step
 
@@ -109,16 +105,23 @@ class SignedClaimsBackend(StreamingBackend):
         return Identity.SIGNED_CLAIMS.value
 
     async def entry(
-        self, connection: asyncpg.Connection[Any], scope: Scope, timeout: float, *, read_only: bool
+        self,
+        connection: asyncpg.Connection[Any],
+        scope: Scope,
+        timeout: float,
+        *,
+        read_only: bool,
+        isolation: Isolation | None = None,
     ) -> Entry:
         """See ScopedBackend. One round trip, and none where the session's number is known."""
         role = scope.role or self._settings.role
         claims = scope.payload_json
-        begin = head(self._pooling, read_only=read_only)
+        begin = head(self._pooling, read_only=read_only, isolation=isolation)
         number = connection.challenge.number
         if number is not None:
             tag = self._key.key.session_tag(number, connection.get_server_pid(), role, claims)
-            return _entry(role, Step(sql=begin), _enter(tag, role, claims, timeout), by_number=True)
+            step = _enter(tag, role, claims, timeout)
+            return _entry(role, step, begin=(Step(sql=begin),), by_number=True)
         try:
             if self._pooling is Pooling.DIRECT:
                 binding = await _binding(connection, [Step(sql=begin)])
@@ -130,8 +133,9 @@ class SignedClaimsBackend(StreamingBackend):
         return _entry(role, _enter(self._key.key.tag(binding, role, claims), role, claims, timeout))
 
 
-def _entry(role: str, *steps: Step, by_number: bool = False) -> Entry:
-    return Entry(role=role, steps=steps, by_number=by_number, explain=functools.partial(_explained, role))
+def _entry(role: str, step: Step, begin: tuple[Step, ...] = (), *, by_number: bool = False) -> Entry:
+    explain = functools.partial(_explained, role)
+    return Entry(role=role, begin=begin, identity=(step,), by_number=by_number, explain=explain)
 
 
 def _explained(role: str, step: int, error: BaseException) -> UsherError | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
@@ -19,9 +20,10 @@ from sidecar.core.streams import CHUNK_BYTES
 from sidecar.core.values import Rows, StreamEnd
 from sidecar.postgres.codecs import Prepared
 from sidecar.postgres.driver import FIRST_ROWS, Portion, TooLargeError, open_portal, read_on
+from sidecar.postgres.entry import Entry, is_serializable
 from sidecar.postgres.parameters import bind
 from sidecar.postgres.relay import Budget
-from sidecar.postgres.scoped_backend import Entry, ScopedBackend, is_serializable
+from sidecar.postgres.scoped_backend import ScopedBackend
 from sidecar.postgres.values import columnar
 
 T = TypeVar("T")
@@ -49,7 +51,9 @@ class StreamingBackend(ScopedBackend):
                 if not connection.relay.owed:  # else Postgres is still at the one before
                     started = self._pool.clock.monotonic()
                 reading = read_on(connection, prepared, min(pace.rows, left + 1), self._budget())
-                async with _started(self._timely(reading, statement.timeout, started)) as ahead:
+                async with _started(
+                    self._in_time(self._fitting(reading), statement.timeout, started)
+                ) as ahead:
                     pace.learn(portion, await _deliver(deliver, prepared, portion.records))
                     portion = await ahead
             last = portion.records[:left]
@@ -69,24 +73,21 @@ class StreamingBackend(ScopedBackend):
         self, connection: asyncpg.Connection[Any], scope: Scope, statement: Statement
     ) -> tuple[Prepared, bool, Portion]:
         """The statement, whether the end of its transaction may still be refused, and its first rows."""
-        entry = await self.entry(connection, scope, statement.timeout, read_only=True)
+        begin = functools.partial(self.entry, connection, scope, statement.timeout, read_only=True)
 
-        async def enter(entry: Entry) -> tuple[Prepared, bool]:
+        async def enter(entry: Entry, _: set[str]) -> tuple[Prepared, bool]:
             prepared, entered = await self._prepare(connection, entry, statement.sql)
             return prepared, is_serializable(entry, entered)
 
-        async with self._limited(statement.timeout):
-            prepared, serializable = await self._answer(connection, scope, statement, entry, enter)
+        async def opened() -> tuple[Prepared, bool, Portion]:
+            prepared, serializable = await self._answer(connection, begin, enter)
             arguments = bind(prepared.parameter_types, statement.parameters)
             # One row more than asked for tells whether there are more.
             wanted = min(FIRST_ROWS, statement.max_rows + 1)
             opening = open_portal(connection, prepared, arguments, wanted, self._budget())
             return prepared, serializable, await self._fitting(opening)
 
-    async def _timely(self, reading: Coroutine[Any, Any, Portion], seconds: float, started: float) -> Portion:
-        """One portion within its time."""
-        async with self._limited(seconds, started):
-            return await self._fitting(reading)
+        return await self._in_time(opened(), statement.timeout)
 
     async def _fitting(self, reading: Coroutine[Any, Any, Portion]) -> Portion:
         try:

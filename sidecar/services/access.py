@@ -10,7 +10,7 @@ from sidecar.core.callers import Caller, Proof, unproven
 from sidecar.core.errors import Reason, UsherError
 
 SMALL_REQUEST_BYTES: Final = 96 * 1024
-"""Of every request but a query's: the largest token and the largest claims fit well."""
+"""Of every request but those that bring statements: the largest token and the largest claims fit well."""
 
 
 class Listener(enum.Enum):
@@ -45,6 +45,7 @@ ACCESS: Final[dict[str, Access]] = {
     "usher.v1.TokenService/VerifyToken": _SMALL,
     "usher.v1.QueryService/RunScopedQuery": _QUERY,
     "usher.v1.QueryService/StreamScopedQuery": _QUERY,
+    "usher.v1.QueryService/RunScopedTransaction": _QUERY,
     "usher.v1.QueryService/WhoAmI": _SMALL,
     "usher.v1.KeyService/ListKeys": _ADMIN,
     "usher.v1.KeyService/RotateKeys": _ADMIN,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from usher.v1 import query_service_pb2 as query
@@ -77,7 +78,16 @@ def result_bytes(result: ResultSet, limit: int) -> bytes:
 
     Raises RESULT_TOO_LARGE when it would exceed `limit` bytes, the largest message the server sends.
     """
-    response = query.RunScopedQueryResponse(
+    return _fitting(_result(result), limit)
+
+
+def results_bytes(results: Iterable[ResultSet], limit: int) -> bytes:
+    """The serialized RunScopedTransactionResponse. Raises as result_bytes does."""
+    return _fitting(query.RunScopedTransactionResponse(results=map(_result, results)), limit)
+
+
+def _result(result: ResultSet) -> query.RunScopedQueryResponse:
+    return query.RunScopedQueryResponse(
         columns=column_messages(result.columns),
         data=[column_data(column, data) for column, data in zip(result.columns, result.data, strict=True)],
         row_count=result.row_count,
@@ -85,12 +95,15 @@ def result_bytes(result: ResultSet, limit: int) -> bytes:
         command_tag=result.command_tag,
         affected_rows=result.affected_rows,
     )
-    encoded: bytes = response.SerializeToString()
+
+
+def _fitting(response: Message, limit: int) -> bytes:
+    encoded = response.SerializeToString()
     if len(encoded) > limit:
         raise UsherError(
             Reason.RESULT_TOO_LARGE,
             f"the result has {len(encoded)} bytes, the limit is {limit}; ask for fewer columns or rows "
-            "(options.max_rows), or page by key: WHERE id > $1 ORDER BY id LIMIT n",
+            "(max_rows), or page by key: WHERE id > $1 ORDER BY id LIMIT n",
             {"size": str(len(encoded)), "limit": str(limit)},
         )
     return encoded

@@ -7,7 +7,7 @@ A column becomes one message of packed lists; a message a cell would cost five t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from usher.v1 import values_pb2
@@ -104,6 +104,11 @@ def _bitmap(values: Sequence[Any]) -> bytes:
         if value is None:
             octets[index // 8] |= 1 << (index % 8)
     return bytes(octets)
+
+
+def parameters(values: Iterable[values_pb2.Value], place: str = "") -> tuple[Parameter, ...]:
+    """The parameters of a statement, which is at `place` in the request message. Raises as parameter does."""
+    return tuple(parameter(value, f"{place}parameters[{index}]") for index, value in enumerate(values))
 
 
 def parameter(value: values_pb2.Value, path: str) -> Parameter:

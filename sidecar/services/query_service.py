@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from usher.v1 import query_service_pb2 as pb
-from usher.v1 import values_pb2
 
 from sidecar.core.callers import Caller
 from sidecar.core.issuer import Issuer, Scope, TokenRequest
 from sidecar.core.policy import Ask, Authorizer, Grant, Principal, Run
 from sidecar.core.queries import QueryRequest, ScopedQueries
 from sidecar.core.streams import ScopedStreams
-from sidecar.core.values import Parameter
+from sidecar.core.transactions import ScopedTransactions
 from sidecar.services.calls import Write
-from sidecar.services.convert import duration, result_bytes, seconds, struct_to_dict
-from sidecar.services.convert_values import parameter
+from sidecar.services.convert import duration, result_bytes, results_bytes, seconds, struct_to_dict
+from sidecar.services.convert_values import parameters
 from sidecar.services.streams import delivery
+from sidecar.services.transactions import runs_of, transaction_request
 
 
 class QueryService:
@@ -28,12 +28,14 @@ class QueryService:
         issuer: Issuer,
         queries: ScopedQueries,
         streams: ScopedStreams,
+        transactions: ScopedTransactions,
         max_bytes: int,
         authorizer: Authorizer,
     ) -> None:
         self._issuer = issuer
         self._queries = queries
         self._streams = streams
+        self._transactions = transactions
         self._max_bytes = max_bytes
         self._authorizer = authorizer
 
@@ -52,7 +54,7 @@ class QueryService:
         asked = QueryRequest(
             sql=request.sql,
             name=request.statement,
-            parameters=_parameters(request.parameters),
+            parameters=parameters(request.parameters),
             read_only=options.read_only,
             statement_timeout=timeout,
             max_rows=max_rows,
@@ -78,11 +80,22 @@ class QueryService:
         asked = QueryRequest(
             sql=request.sql,
             name=request.statement,
-            parameters=_parameters(request.parameters),
+            parameters=parameters(request.parameters),
             statement_timeout=timeout,
             max_rows=max_rows,
         )
         await self._streams.run(scope, asked, delivery(write, self._max_bytes), grant)
+
+    async def run_scoped_transaction(self, request: pb.RunScopedTransactionRequest, caller: Caller) -> bytes:
+        """Runs several statements in one transaction as the scope's subject."""
+        self._transactions.check_count(len(request.statements))
+        scope, grant = self._granted(request.scope, caller, "RunScopedTransaction", *runs_of(request))
+        return await self._transactions.run(
+            scope,
+            transaction_request(request),
+            lambda results: results_bytes(results, self._max_bytes),
+            grant,
+        )
 
     async def who_am_i(self, request: pb.WhoAmIRequest, caller: Caller) -> bytes:
         """Says what Postgres sees in the scope."""
@@ -100,30 +113,37 @@ class QueryService:
             server_version=seen.server_version,
         ).SerializeToString()
 
-    def _granted(self, asked: pb.Scope, caller: Caller, method: str, run: Run | None) -> tuple[Scope, Grant]:
-        """The scope as the policy lets the caller have it. A token is decided on the claims that it holds."""
+    def _granted(
+        self, asked: pb.Scope, caller: Caller, method: str, *runs: Run | None
+    ) -> tuple[Scope, Grant]:
+        """The scope as the policy lets the caller have it for all of these runs.
+
+        A token is decided on the claims that it holds.
+        """
         if asked.WhichOneof("scope") == "token":
             scope = self._issuer.scope_of_token(asked.token)
             principal = Principal(
                 subject=scope.subject, claims=scope.custom, audiences=scope.audiences, signed=True
             )
-            grant = self._authorizer.decide(caller, Ask(method=method, principal=principal, run=run))
+            grant = self._decided(caller, method, principal, runs)
             if grant.claims:  # the token does not say them
                 scope = replace(scope, payload={**scope.payload, **grant.claims}, token=None)
             return _under(scope, grant), grant
         claims = struct_to_dict(asked.principal.claims)
         principal = Principal(subject=asked.principal.subject, claims=claims)
-        grant = self._authorizer.decide(caller, Ask(method=method, principal=principal, run=run))
+        grant = self._decided(caller, method, principal, runs)
         scope = self._issuer.scope_of_principal(
             TokenRequest(subject=principal.subject, claims={**claims, **grant.claims}, max_ttl=grant.max_ttl)
         )
         return _under(scope, grant), grant
 
+    def _decided(
+        self, caller: Caller, method: str, principal: Principal, runs: Sequence[Run | None]
+    ) -> Grant:
+        asks = [Ask(method=method, principal=principal, run=run) for run in runs]
+        return self._authorizer.decide(caller, *asks)
+
 
 def _under(scope: Scope, grant: Grant) -> Scope:
     """The scope with the role that is granted."""
     return scope if grant.role is None else replace(scope, role=grant.role)
-
-
-def _parameters(sent: Sequence[values_pb2.Value]) -> tuple[Parameter, ...]:
-    return tuple(parameter(value, f"parameters[{index}]") for index, value in enumerate(sent))

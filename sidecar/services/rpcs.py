@@ -100,6 +100,13 @@ def every_rpc(
             behaviour=queries.stream_scoped_query,
             max_request_bytes=max_message_bytes,
         ),
+        rpc(
+            QUERY_SERVICE,
+            "RunScopedTransaction",
+            query.RunScopedTransactionRequest,
+            query.RunScopedTransactionResponse,
+            queries.run_scoped_transaction,
+        ),
         rpc(QUERY_SERVICE, "WhoAmI", query.WhoAmIRequest, query.WhoAmIResponse, queries.who_am_i),
         rpc(KEY_SERVICE, "ListKeys", key.ListKeysRequest, key.ListKeysResponse, keys.list_keys),
         rpc(KEY_SERVICE, "RotateKeys", key.RotateKeysRequest, key.RotateKeysResponse, keys.rotate_keys),

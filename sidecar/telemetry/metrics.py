@@ -194,6 +194,9 @@ class Metrics:
         self._queries = self._counter(
             "usher_queries_total", 'Scoped queries; outcome is "ok" or a reason.', "backend", "outcome"
         )
+        self._statements = self._plain_counter(
+            "usher_query_statements_total", "Statements of scoped queries and transactions."
+        )
         self._rows = self._plain_counter("usher_query_rows_total", "Rows returned by scoped queries.")
         self._truncated = self._plain_counter(
             "usher_query_truncated_total", "Scoped queries whose rows were cut at the limit."
@@ -337,6 +340,7 @@ class Metrics:
     def _query_finished(self, event: events.QueryFinished) -> None:
         self._queries.of(event.backend, event.outcome).inc()
         self._query_seconds.of(event.backend).observe(event.database_seconds)
+        self._statements.inc(event.statements)
         self._rows.inc(event.rows)
         if event.truncated:
             self._truncated.inc()

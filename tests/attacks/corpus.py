@@ -16,7 +16,7 @@ nothing falls for it, however careless.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -42,10 +42,14 @@ WORDS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One request. `timeout` in seconds; one in the `background` runs on while the next steps do."""
+    """One request. `timeout` in seconds; one in the `background` runs on while the next steps do.
+
+    The statements of `before` run first, in the same transaction.
+    """
 
     who: str
     sql: str
+    before: tuple[str, ...] = ()
     params: tuple[str | int, ...] = ()
     timeout: float | None = None
     read_only: bool = False
@@ -98,7 +102,17 @@ def _forged(category: str, place: str, sql: str) -> Attack:
     )
 
 
-def _step(*, sql: str, params: list[str | int] | None = None, **others: Any) -> Step:
+def _step(*, sql: str, before: Sequence[str] = (), params: Sequence[str | int] = (), **others: Any) -> Step:
+    return Step(
+        who=others.pop("as", "A"),
+        sql=_worded(sql),
+        before=tuple(map(_worded, before)),
+        params=tuple(params),
+        **others,
+    )
+
+
+def _worded(sql: str) -> str:
     for word, text in WORDS.items():
         sql = sql.replace(word, text)
-    return Step(who=others.pop("as", "A"), sql=sql, params=tuple(params or ()), **others)
+    return sql

@@ -86,7 +86,7 @@ class Naive:
         try:
             if step.sql.endswith(" TO STDOUT"):
                 return await _copied(connection, step.sql)
-            rows = await connection.fetch(step.sql, *step.params)
+            rows = await _together(connection, step)
         except asyncpg.PostgresSyntaxError as error:
             if "multiple commands" not in str(error):
                 raise
@@ -102,6 +102,21 @@ class Naive:
         for connection in self._all:
             connection.terminate()
         self._idle, self._all = [], []
+
+
+async def _together(connection: asyncpg.Connection[Any], step: Step) -> list[asyncpg.Record]:
+    """All rows of a step."""
+    if not step.before:
+        return await connection.fetch(step.sql, *step.params)  # type: ignore[no-any-return]
+    await connection.execute("BEGIN")
+    try:
+        for sql in step.before:
+            await connection.execute(sql)
+        rows = await connection.fetch(step.sql, *step.params)
+        await connection.execute("COMMIT")
+        return rows  # type: ignore[no-any-return]
+    finally:
+        await connection.execute("ROLLBACK")
 
 
 async def _copied(connection: asyncpg.Connection[Any], sql: str) -> tuple[tuple[str, ...], ...]:

@@ -36,7 +36,12 @@ class Ours:
     def start(self, step: Step) -> Callable[[], Outcome]:
         """See Target."""
         started = time.monotonic()
-        call = self._clients[step.background].queries.RunScopedQuery.future(request(step), timeout=DEADLINE)
+        queries = self._clients[step.background].queries
+        call = (
+            queries.RunScopedTransaction.future(together(step), timeout=DEADLINE)
+            if step.before
+            else queries.RunScopedQuery.future(request(step), timeout=DEADLINE)
+        )
 
         def answer() -> Outcome:
             try:
@@ -45,7 +50,9 @@ class Ours:
                 return Outcome(error="no answer", seconds=time.monotonic() - started)
             except grpc.RpcError as error:
                 return Outcome(error=everything(error), seconds=time.monotonic() - started)
-            return Outcome(rows=rows(response), seconds=time.monotonic() - started)
+            results = response.results if step.before else [response]
+            found = tuple(row for result in results for row in rows(result))
+            return Outcome(rows=found, seconds=time.monotonic() - started)
 
         return answer
 
@@ -88,6 +95,22 @@ def request(step: Step) -> query_service_pb2.RunScopedQueryRequest:
             if isinstance(value, int)
             else values_pb2.Value(text_value=value)
             for value in step.params
+        ],
+        options=options,
+    )
+
+
+def together(step: Step) -> query_service_pb2.RunScopedTransactionRequest:
+    """The step with what runs before it."""
+    alone = request(step)
+    options = query_service_pb2.TransactionOptions(read_only=step.read_only)
+    if step.timeout is not None:
+        options.statement_timeout.CopyFrom(alone.options.statement_timeout)
+    return query_service_pb2.RunScopedTransactionRequest(
+        scope=alone.scope,
+        statements=[
+            *(query_service_pb2.ScopedStatement(sql=sql) for sql in step.before),
+            query_service_pb2.ScopedStatement(sql=step.sql, parameters=alone.parameters, max_rows=10_000),
         ],
         options=options,
     )

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from sidecar.core.queries import Backend
+from sidecar.core.transactions import TransactionBackend
 from tests.backends.kinds import KINDS, Kind, Stage
 from tests.postgres.scoped import connected
 from tests.servers import Servers
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-async def backend(stage: Stage) -> AsyncIterator[Backend]:
+async def backend(stage: Stage) -> AsyncIterator[TransactionBackend]:
     """The backend on one connection."""
     async with stage.open() as backend:
         yield backend

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sidecar.core.queries import Backend
+from sidecar.core.transactions import TransactionBackend
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 from tests.fakes import START
 from tests.neon import standing as neon
@@ -29,7 +29,7 @@ class Options:
     max_result_bytes: int = 4 * 1024**2
 
 
-Open = Callable[[Place, Options], AbstractAsyncContextManager[Backend]]
+Open = Callable[[Place, Options], AbstractAsyncContextManager[TransactionBackend]]
 
 
 def as_sent(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,13 +65,16 @@ class Stage:
     kind: Kind
     place: Place
 
-    def open(self, **options: Any) -> AbstractAsyncContextManager[Backend]:
+    def open(self, **options: Any) -> AbstractAsyncContextManager[TransactionBackend]:
         """A backend of the kind on it; the options are those of Options."""
         return self.kind.open(self.place, Options(**options))
 
 
 NEON_HTTP_DIFFERS: Final = {
     "test_a_result_that_cannot_be_delivered_leaves_nothing_written": (
+        "Neon has committed before it answers; the error says so"
+    ),
+    "test_results_that_cannot_be_delivered_leave_nothing_written": (
         "Neon has committed before it answers; the error says so"
     ),
     "test_an_administrator_may_end_a_statement[pg_terminate_backend-DATABASE_UNAVAILABLE-57P01]": (
@@ -92,7 +95,7 @@ def _opened(identity: Identity, *, keyed: bool) -> Open:
 @asynccontextmanager
 async def _on_postgres(
     place: Place, options: Options, *, identity: Identity, keyed: bool
-) -> AsyncIterator[Backend]:
+) -> AsyncIterator[TransactionBackend]:
     settings = ClaimSettings(
         identity=identity,
         shared_login=True,
@@ -123,7 +126,7 @@ def _without_jti(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _neon_http(place: Place, options: Options) -> AsyncIterator[Backend]:
+async def _neon_http(place: Place, options: Options) -> AsyncIterator[TransactionBackend]:
     async with neon.standing(
         place.admin,
         sessions=options.connections,

@@ -12,9 +12,10 @@ from usher.v1 import query_service_pb2, token_service_pb2
 from sidecar.connect.errors import HTTP_STATUS
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import RpcFault, RpcFinished
+from sidecar.core.transactions import Isolation
 from sidecar.services.status import CODES
 from tests.connect.running import running
-from tests.rpc.running import ISSUE, PATIENCE, RUN, VERIFY, WHO_AM_I, issue, run
+from tests.rpc.running import ISSUE, PATIENCE, RUN, TRANSACT, VERIFY, WHO_AM_I, issue, run
 
 QUERY = {
     "sql": "select 1",
@@ -38,6 +39,19 @@ async def test_a_query_in_protobuf_is_answered_as_grpc_answers_it() -> None:
         answer = await there.call(RUN, run())
         assert (answer.status, answer.headers["content-type"]) == (200, "application/proto")
         assert query_service_pb2.RunScopedQueryResponse.FromString(answer.body).row_count == 3
+
+
+async def test_a_transaction_in_json_is_run_and_answered_in_json() -> None:
+    async with running() as there:
+        asked = {
+            "scope": QUERY["scope"],
+            "statements": [{"sql": "select 1"}, {"sql": "select $1", "parameters": [{"intValue": "7"}]}],
+            "options": {"isolationLevel": "ISOLATION_LEVEL_SERIALIZABLE", "readOnly": True},
+        }
+        answer = await there.call(TRANSACT, asked)
+        assert [result["rowCount"] for result in answer.json["results"]] == [3, 3]
+        assert there.parts.backend.isolation is Isolation.SERIALIZABLE
+        assert [one.read_only for one in there.parts.backend.statements] == [True, True]
 
 
 async def test_a_token_that_is_issued_is_verified_on_the_same_connection() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.errors import Blame, Reason, UsherError, invalid_field
+from sidecar.core.errors import Blame, Reason, UsherError, invalid_field, of_statement
 
 
 def test_names_equal_values() -> None:
@@ -37,3 +37,28 @@ def test_invalid_field_names_the_field_three_times() -> None:
     assert [(violation.field, violation.description) for violation in error.violations] == [
         ("ttl", "must be positive")
     ]
+
+
+@pytest.mark.parametrize(
+    ("field", "named"),
+    [
+        ("sql", "statements[2].sql"),
+        ("parameters[0]", "statements[2].parameters[0]"),
+        ("options.max_rows", "statements[2].max_rows"),
+        ("options.statement_timeout", "options.statement_timeout"),
+    ],
+)
+def test_an_error_of_a_statement_names_its_field_three_times(field: str, named: str) -> None:
+    error = of_statement(invalid_field(field, "must be other"), 2)
+    assert error.message == f"{named}: must be other"
+    assert error.metadata == {"field": named, "statement_index": "2"}
+    assert [(violation.field, violation.description) for violation in error.violations] == [
+        (named, "must be other")
+    ]
+
+
+def test_an_error_of_a_statement_without_a_field_says_which_it_was() -> None:
+    found = UsherError(Reason.DEADLOCK, "two waited", {"sqlstate": "40P01"}, retry_after=3.0)
+    error = of_statement(found, 0)
+    assert (error.reason, error.message) == (Reason.DEADLOCK, "statements[0]: two waited")
+    assert (error.metadata, error.retry_after) == ({"sqlstate": "40P01", "statement_index": "0"}, 3.0)

@@ -195,6 +195,7 @@ def _asks(rules: Rules) -> Iterator[Ask]:
                 yield Ask(method="IssueToken", principal=user, ttl=1 if claims is fitting else 1e9)
                 yield Ask(method="RunScopedQuery", principal=user, run=Run(statement="one", timeout=1e-3))
                 yield Ask(method="RunScopedQuery", principal=user, run=Run(free=True, max_rows=1))
+                yield Ask(method="RunScopedTransaction", principal=user, run=Run(free=True, timeout=1e-3))
 
 
 def _fitting(rule: ClaimRule) -> Any:
@@ -229,7 +230,7 @@ def _granted(grant: Grant, rules: Rules, ask: Ask) -> None:
     assert (grant.max_rows, grant.statement_timeout) == (rules.max_rows, rules.statement_timeout)
     assert grant.claims.keys() <= rules.claims.keys()
     assert grant.role in (rules.roles.default, *rules.roles.by_value.values())
-    if ask.method == "RunScopedQuery":
+    if ask.method in ("RunScopedQuery", "RunScopedTransaction"):
         run = ask.run or Run(free=True)
         assert rules.free_sql or (not run.free and run.statement in rules.statements)
     if ask.principal is not None:

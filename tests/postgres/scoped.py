@@ -19,6 +19,7 @@ from sidecar.core.events import Event
 from sidecar.core.issuer import Scope
 from sidecar.core.queries import Backend, Statement
 from sidecar.core.sql import leading_keyword
+from sidecar.core.transactions import Isolation, Transaction, TransactionBackend
 from sidecar.core.values import NULL, Kind, Parameter, ResultSet
 from sidecar.postgres import installer
 from sidecar.postgres.check_database import DatabaseCheck, check_database
@@ -235,11 +236,35 @@ async def refusal(backend: Backend, who: Scope, sql: str, *values: Any, **option
     """The error of one scoped statement, which shows none of the values that the tests send."""
     with pytest.raises(UsherError) as refused:
         await query(backend, who, sql, *values, **options)
-    assert CANARY not in f"{refused.value} {refused.value.metadata}"
+    return without_values(refused.value)
+
+
+def without_values(error: UsherError) -> UsherError:
+    """The error, which shows none of the values that the tests send."""
+    assert CANARY not in f"{error} {error.metadata}"
     # Nor does a traceback, which would print what the error was raised from.
-    assert refused.value.__cause__ is None
-    assert refused.value.__suppress_context__ or refused.value.__context__ is None
-    return refused.value
+    assert error.__cause__ is None
+    assert error.__suppress_context__ or error.__context__ is None
+    return error
+
+
+async def transact(
+    backend: TransactionBackend, who: Scope, *statements: Statement | str, isolation: Isolation | None = None
+) -> list[ResultSet]:
+    """The results of one scoped transaction; a text is a statement without parameters."""
+    asked = tuple(statement(one) if isinstance(one, str) else one for one in statements)
+    transaction = Transaction(statements=asked, isolation=isolation)
+    _, results = await backend.run_transaction(who, transaction, lambda results: None)
+    return list(results)
+
+
+async def refused_transaction(
+    backend: TransactionBackend, who: Scope, *statements: Statement | str, **options: Any
+) -> UsherError:
+    """The error of one scoped transaction; see refusal."""
+    with pytest.raises(UsherError) as refused:
+        await transact(backend, who, *statements, **options)
+    return without_values(refused.value)
 
 
 async def no_lease(pool: Pool) -> UsherError:

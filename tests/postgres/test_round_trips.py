@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from sidecar.core.errors import Reason
-from sidecar.core.queries import Backend
+from sidecar.core.queries import Statement
+from sidecar.core.transactions import TransactionBackend
 from sidecar.postgres import installer
 from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.pool import Pool, Pooling
@@ -27,6 +28,8 @@ from tests.postgres.scoped import (
     rows,
     running_pool,
     set_up,
+    statement,
+    transact,
 )
 
 READ = "select id, name from users"
@@ -36,7 +39,7 @@ WRITE = "insert into notes values (1, null, 'x')"
 class Counted:
     """A backend on one connection, and what a statement waits for there."""
 
-    def __init__(self, backend: Backend, pool: Pool, flights: Flights) -> None:
+    def __init__(self, backend: TransactionBackend, pool: Pool, flights: Flights) -> None:
         self.backend = backend
         self._pool = pool
         self._flights = flights
@@ -45,6 +48,14 @@ class Counted:
         """Round trips before the answer."""
         before = self._flights.count
         await query(self.backend, ALICE, sql, **options)
+        seen = self._flights.count - before
+        await self.settled()
+        return seen
+
+    async def awaited_together(self, *asked: Statement | str) -> int:
+        """The same of a transaction."""
+        before = self._flights.count
+        await transact(self.backend, ALICE, *asked)
         seen = self._flights.count - before
         await self.settled()
         return seen
@@ -135,6 +146,29 @@ async def test_a_large_result_is_fetched_in_portions(here: Counted) -> None:
     # That a later portion wrote nothing is not known.
     await here.awaited(sql)
     assert await here.awaited(sql) == 3
+
+
+async def test_a_transaction_of_known_statements_waits_for_each_once(
+    here: Counted, admin: asyncpg.Connection
+) -> None:
+    read = statement(READ, read_only=True)
+    for count in (1, 2, 5):
+        await here.awaited_together(*[read] * count)
+        assert await here.awaited_together(*[read] * count) == count
+        assert await here.awaited_together(*[READ] * count) == count  # it has turned out to write nothing
+    try:
+        for trips in (5, 3):  # both were new, and the commit
+            assert await here.awaited_together("select 1 as other", WRITE) == trips
+            assert await admin.fetchval("DELETE FROM notes RETURNING body") == "x"
+    finally:
+        await admin.execute("DELETE FROM notes")
+
+
+async def test_its_entry_and_its_end_are_on_the_way_of_others(here: Counted) -> None:
+    await here.awaited_together(READ, READ)
+    before = await here.settled()
+    waited = await here.awaited_together(READ, READ)
+    assert await here.settled() - before == waited + 1
 
 
 async def test_by_way_of_a_pooler_the_scrub_comes_first(place: Place) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.postgres.pool import Pool
-from sidecar.postgres.scoped_backend import ClaimSettings, Identity, cannot_become
+from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 from sidecar.postgres.signed_claims import SignedClaimsBackend
 
 
@@ -33,8 +33,3 @@ def test_the_usual_settings_are_valid_and_look_for_the_extension() -> None:
     settings = ClaimSettings()
     settings.validate()
     assert settings.identity is Identity.AUTO
-
-
-def test_a_role_that_cannot_be_had_is_the_databases_fault() -> None:
-    assert cannot_become("editor").reason is Reason.DATABASE_NOT_INSTALLED
-    assert "editor" in cannot_become("editor").message

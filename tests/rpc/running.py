@@ -27,6 +27,7 @@ from sidecar.core.rotation import Rotator
 from sidecar.core.signer import Signer
 from sidecar.core.statements import Catalog
 from sidecar.core.streams import ScopedStreams, StreamSettings
+from sidecar.core.transactions import Isolation, ScopedTransactions, Transaction
 from sidecar.core.values import Column, Kind, ResultSet, Rows, StreamEnd
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.doors import OPEN_DOOR, Door
@@ -53,6 +54,7 @@ ISSUE = "usher.v1.TokenService/IssueToken"
 VERIFY = "usher.v1.TokenService/VerifyToken"
 RUN = "usher.v1.QueryService/RunScopedQuery"
 STREAM = "usher.v1.QueryService/StreamScopedQuery"
+TRANSACT = "usher.v1.QueryService/RunScopedTransaction"
 WHO_AM_I = "usher.v1.QueryService/WhoAmI"
 LIST_KEYS = "usher.v1.KeyService/ListKeys"
 ROTATE_KEYS = "usher.v1.KeyService/RotateKeys"
@@ -100,6 +102,7 @@ class ScriptedBackend:
         self.cancelled = asyncio.Event()
         self.scopes: list[Scope] = []
         self.statements: list[Statement] = []
+        self.isolation: Isolation | None = None
         self.commits = 0
         self.endless = False
         self.delivered = 0
@@ -107,8 +110,16 @@ class ScriptedBackend:
     async def run(
         self, scope: Scope, statement: Statement, seal: Callable[[ResultSet], Sealed]
     ) -> tuple[Sealed, ResultSet]:
+        alone = Transaction(statements=(statement,))
+        sealed, _ = await self.run_transaction(scope, alone, lambda results: seal(results[0]))
+        return sealed, self.result
+
+    async def run_transaction(
+        self, scope: Scope, transaction: Transaction, seal: Callable[[Sequence[ResultSet]], Sealed]
+    ) -> tuple[Sealed, Sequence[ResultSet]]:
         self.scopes.append(scope)
-        self.statements.append(statement)
+        self.statements += transaction.statements
+        self.isolation = transaction.isolation
         self.started.set()
         try:
             await self.released.wait()
@@ -117,9 +128,10 @@ class ScriptedBackend:
             raise
         if self.failure is not None:
             raise self.failure
-        sealed = seal(self.result)
+        results = [self.result] * len(transaction.statements)
+        sealed = seal(results)
         self.commits += 1
-        return sealed, self.result
+        return sealed, results
 
     async def stream(self, scope: Scope, statement: Statement, deliver: Deliver) -> None:
         """One chunk, again and again while `endless`, then the end or the failure."""
@@ -376,14 +388,18 @@ def new_calls(
 
     calls = Calls(clock, seen, default_deadline, authorizer, **deadlines)
     factory = CallFactory(calls, parts.callers.identify if parts.callers is not None else identify)
-    queries = ScopedQueries(parts.backend, QuerySettings(), clock, seen, parts.catalog)
+    settings = QuerySettings()
+    queries = ScopedQueries(parts.backend, settings, clock, seen, parts.catalog)
     streams = ScopedStreams(
-        parts.backend, QuerySettings(), StreamSettings(max_streams=2), clock, seen, parts.catalog
+        parts.backend, settings, StreamSettings(max_streams=2), clock, seen, parts.catalog
+    )
+    transactions = ScopedTransactions(
+        parts.backend, queries, settings.transaction_max_statements, clock, seen
     )
     rotator = Rotator(signer, parts.rotation, clock, seen)
     rpcs = every_rpc(
         TokenService(issuer, signer, authorizer),
-        QueryService(issuer, queries, streams, max_message_bytes, authorizer),
+        QueryService(issuer, queries, streams, transactions, max_message_bytes, authorizer),
         KeyService(signer, rotator, parts.rotation, clock, authorizer),
         RevocationService(parts.revocations, authorizer),
         max_message_bytes,

@@ -10,7 +10,7 @@ from usher.v1 import (
 )
 
 from sidecar.services.access import SMALL_REQUEST_BYTES
-from tests.rpc.running import MIB, RUN, STREAM, new_calls, new_parts
+from tests.rpc.running import MIB, RUN, STREAM, TRANSACT, new_calls, new_parts
 
 
 async def test_every_rpc_has_the_messages_that_the_contract_names() -> None:
@@ -31,8 +31,8 @@ async def test_every_rpc_has_the_messages_that_the_contract_names() -> None:
     assert len(listed) == len(rpcs)
 
 
-async def test_only_a_query_may_be_as_large_as_a_message() -> None:
+async def test_only_what_brings_statements_may_be_as_large_as_a_message() -> None:
     _, _, rpcs = new_calls(new_parts(), max_message_bytes=3 * MIB)
     limits = {f"{rpc.service}/{rpc.method}": rpc.max_request_bytes for rpc in rpcs}
-    assert (limits.pop(RUN), limits.pop(STREAM)) == (3 * MIB, 3 * MIB)
+    assert [limits.pop(rpc) for rpc in (RUN, STREAM, TRANSACT)] == [3 * MIB] * 3
     assert set(limits.values()) == {SMALL_REQUEST_BYTES}

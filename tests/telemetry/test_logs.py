@@ -131,6 +131,7 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
             "outcome": "ok",
             "rows": 3,
             "truncated": False,
+            "statements": 1,
             "database_seconds": 0.5,
         },
     ),

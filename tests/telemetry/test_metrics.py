@@ -77,7 +77,9 @@ def busy_metrics() -> Metrics:
         events.TokenIssued(alg="ES256", kid="kid-1", ttl_seconds=300),
         events.TokenReused(alg="ES256", kid="kid-1"),
         events.TokenRefused(reason="TOKEN_EXPIRED"),
-        events.QueryFinished(backend="claims", outcome="ok", rows=7, truncated=True, database_seconds=0.02),
+        events.QueryFinished(
+            backend="claims", outcome="ok", rows=7, truncated=True, statements=3, database_seconds=0.02
+        ),
         events.KeyStepped(step="activate", kid="kid-1", alg="ES256"),
         events.RotationFailed(error=OSError("secret")),
         events.KeyStoreStateChanged(kind="postgres", reachable=True, detail=""),
@@ -119,6 +121,7 @@ def test_every_event_is_counted() -> None:
     assert sample(metrics, "usher_tokens_reused_total", alg="ES256") == 1
     assert sample(metrics, "usher_token_verifications_refused_total", reason="TOKEN_EXPIRED") == 1
     assert sample(metrics, "usher_queries_total", backend="claims", outcome="ok") == 1
+    assert sample(metrics, "usher_query_statements_total") == 3
     assert sample(metrics, "usher_query_rows_total") == 7
     assert sample(metrics, "usher_query_truncated_total") == 1
     assert sample(metrics, "usher_query_duration_seconds_sum", backend="claims") == 0.02

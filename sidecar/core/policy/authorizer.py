@@ -50,17 +50,17 @@ class Authorizer:
             self._refused(policy, caller, method, error)
             raise
 
-    def decide(self, caller: Caller, ask: Ask) -> Grant:
-        """What the caller may use for this. Raises UsherError POLICY_REFUSED."""
+    def decide(self, caller: Caller, *asks: Ask) -> Grant:
+        """What the caller may use for these asks, which are one call. Raises UsherError POLICY_REFUSED."""
         policy = self._policy
         if policy is None:
             return UNLIMITED
         try:
-            grant = decide(policy, caller, ask)
+            grant = decide(policy, caller, *asks)
         except UsherError as error:
-            self._refused(policy, caller, ask.method, error)
+            self._refused(policy, caller, asks[0].method, error)
             raise
-        self._observer(PolicyDecided(caller=caller.name, method=ask.method, verdict="allowed", rule=""))
+        self._observer(PolicyDecided(caller=caller.name, method=asks[0].method, verdict="allowed", rule=""))
         return grant
 
     def _count(self, policy: Policy, caller: Caller) -> None:

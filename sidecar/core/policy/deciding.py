@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from sidecar.core.callers import Caller
 from sidecar.core.claims import Json
-from sidecar.core.errors import Reason, UsherError
+from sidecar.core.errors import Reason, UsherError, of_statement
 from sidecar.core.policy.claim_rules import ClaimRule, DerivedClaim, FixedClaim, ListedClaim, same
 from sidecar.core.policy.patterns import any_matches
 from sidecar.core.policy.rules import ADMIN_METHODS, METHODS, Policy, Rules
 
 _SPEAKS_FOR_USER: Final = frozenset(METHODS) - {"VerifyToken"}
-_STATEMENTS: Final = frozenset({"RunScopedQuery", "StreamScopedQuery"})
-_RUNS: Final = _STATEMENTS | {"WhoAmI"}
+_RUNS_STATEMENTS: Final = frozenset({"RunScopedQuery", "RunScopedTransaction", "StreamScopedQuery"})
+_HAS_ROLE: Final = _RUNS_STATEMENTS | {"WhoAmI"}
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}\Z")
 _MISSING: Final = object()
 
@@ -43,13 +43,14 @@ class Principal:
 class Run:
     """A statement to run: the caller's own text (`free`), or the one that `statement` names.
 
-    Limits are None for the default.
+    Limits are None for the default. `index` is its place among the statements of a transaction, for errors.
     """
 
     statement: str | None = None
     free: bool = False
     max_rows: int | None = None
     timeout: float | None = None
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +97,34 @@ class Step(NamedTuple):
     why: str
 
 
-def decide(policy: Policy, caller: Caller, ask: Ask) -> Grant:
-    """What the caller may use for this. Raises POLICY_REFUSED whose metadata `rule` names what refused."""
-    _raise_first(_steps(policy, caller, ask))
-    return _grant(policy.callers[caller.name], caller, ask)
+def decide(policy: Policy, caller: Caller, *asks: Ask) -> Grant:
+    """What the caller may use for this, or for several asks that are one call: all must be allowed.
+
+    Raises POLICY_REFUSED whose metadata `rule` names what refused.
+    """
+    for ask in asks:
+        try:
+            _raise_first(_steps(policy, caller, ask))
+        except UsherError as error:
+            if ask.run is None or ask.run.index is None:
+                raise
+            raise of_statement(error, ask.run.index) from None
+    return one_grant([_grant(policy.callers[caller.name], caller, ask) for ask in asks])
+
+
+def one_grant(grants: Sequence[Grant]) -> Grant:
+    """The grant of all parts of a call. Rules look at the caller and the user only, so that it is the same.
+
+    Raises POLICY_REFUSED should it not be: statements under different roles, claims or limits cannot share a
+    transaction.
+    """
+    if any(grant != grants[0] for grant in grants):
+        raise UsherError(
+            Reason.POLICY_REFUSED,
+            "callers: the rules differ for these statements; send them apart",
+            {"rule": "callers"},
+        )
+    return grants[0]
 
 
 def check_method(policy: Policy, caller: Caller, method: str) -> None:
@@ -130,9 +155,9 @@ def _steps(policy: Policy, caller: Caller, ask: Ask) -> Iterator[Step]:
         yield Step(f"{path}.subjects", Verdict.REFUSE, "the call names no subject")
     if ask.method == "IssueToken":
         yield from _ttl_steps(path, rules, ask)
-    if ask.method in _STATEMENTS:
+    if ask.method in _RUNS_STATEMENTS:
         yield from _run_steps(path, rules, ask.run or Run(free=True))
-    if ask.method in _RUNS:
+    if ask.method in _HAS_ROLE:
         role = _role(rules, caller, ask.principal)
         yield Step(f"{path}.roles", Verdict.LIMIT, f"statements run as {role or 'database_role'}")
 

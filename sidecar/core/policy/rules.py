@@ -15,7 +15,14 @@ from sidecar.core.callers import CallerIdentity
 from sidecar.core.policy.claim_rules import ClaimRule
 from sidecar.core.policy.patterns import Pattern
 
-METHODS: Final = ("IssueToken", "VerifyToken", "RunScopedQuery", "StreamScopedQuery", "WhoAmI")
+METHODS: Final = (
+    "IssueToken",
+    "VerifyToken",
+    "RunScopedQuery",
+    "StreamScopedQuery",
+    "RunScopedTransaction",
+    "WhoAmI",
+)
 ADMIN_METHODS: Final = (
     "ListKeys",
     "RotateKeys",

@@ -69,7 +69,8 @@ class Reading:
     read_only: bool
     """Whether nothing can have been written."""
     queries: int
-    prefix: int = 0
+    prefix: int | None = 0
+    """By how many characters a position is off; None where that is not known."""
     timed_out: bool = False
     show_messages: bool = False
 
@@ -113,7 +114,7 @@ def too_large(limit: int = REQUEST_LIMIT, *, committed: bool) -> UsherError:
     error = UsherError(
         Reason.RESULT_TOO_LARGE,
         f"the result has more than {limit} bytes, the limit; ask for fewer columns or rows "
-        "(options.max_rows), or page by key: WHERE id > $1 ORDER BY id LIMIT n",
+        "(max_rows), or page by key: WHERE id > $1 ORDER BY id LIMIT n",
         {"limit": str(limit)},
     )
     return after_commit(error, read_only=not committed)
@@ -169,7 +170,7 @@ def _from_postgres(status: int, fields: dict[str, str], reading: Reading) -> Ush
             {"sqlstate": state},
         )
     if "position" in fields:
-        position = int(fields["position"]) - reading.prefix
+        position = int(fields["position"]) - reading.prefix if reading.prefix is not None else 0
         fields = {**fields, "position": str(position) if position > 0 else ""}
     error = translate_fields(fields, show_message=reading.show_messages, timed_out=reading.timed_out)
     if status >= 500 and error.reason is not Reason.DATABASE_RESOURCES:

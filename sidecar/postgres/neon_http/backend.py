@@ -1,4 +1,4 @@
-"""The backend itself: a statement becomes a batch, the batch's results become one.
+"""The backend itself: statements become a batch, the batch's results become theirs.
 
 What differs from a connection of our own is in docs/neon.md: above all, the transaction is committed before
 its rows are seen, so that a result which cannot be delivered has been written all the same.
@@ -6,17 +6,19 @@ its rows are seen, so that a result which cannot be delivered has been written a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from sidecar.core.errors import Reason, UsherError
+from sidecar.core.errors import Reason, UsherError, of_statement
 from sidecar.core.issuer import Scope
 from sidecar.core.queries import Deliver, SeenIdentity, Statement
+from sidecar.core.transactions import Transaction
 from sidecar.core.values import ResultSet
 from sidecar.postgres.codecs import columns_of
 from sidecar.postgres.neon_http import answers
 from sidecar.postgres.neon_http.answers import Result
-from sidecar.postgres.neon_http.batch import Batch, Query, batch_of, batch_of_queries
+from sidecar.postgres.neon_http.batch import Batch, Query, batch_of, batch_of_queries, joined
 from sidecar.postgres.neon_http.describing import Describer
 from sidecar.postgres.neon_http.exchange import Exchange, NeonSettings
 from sidecar.postgres.neon_http.text_values import columnar, to_text
@@ -44,7 +46,7 @@ _WHO_AM_I_SECONDS: Final = 5.0
 
 
 class NeonHttpBackend:
-    """Runs each statement in a batch of its own."""
+    """Runs each statement, or each transaction, in a batch of its own."""
 
     def __init__(self, exchange: Exchange, settings: NeonSettings, watch: Watch) -> None:
         self._exchange = exchange
@@ -69,6 +71,7 @@ class NeonHttpBackend:
             batch = batch_of(statement, arguments, self._exchange.seed())
             found = await self._exchange.send(scope, batch, statement.timeout, read_only=statement.read_only)
             try:
+                self._check_size(found)
                 result = await self._result(scope, statement, batch, found)
                 return seal(result), result
             except UsherError as error:
@@ -80,6 +83,57 @@ class NeonHttpBackend:
             Reason.STATEMENT_NOT_ALLOWED,
             "database_backend=neon-http cannot stream; page by key with RunScopedQuery, or connect directly",
         )
+
+    async def run_transaction(
+        self, scope: Scope, transaction: Transaction, seal: Callable[[Sequence[ResultSet]], Sealed]
+    ) -> tuple[Sealed, Sequence[ResultSet]]:
+        """See core.transactions.TransactionBackend.run_transaction, but `seal` is called after the commit.
+
+        Neon does not say which statement an error is of.
+        """
+        statements, read_only = transaction.statements, transaction.read_only
+        with self._watch.in_use():
+            batches = await self._batches(scope, statements)
+            found = await self._exchange.send(
+                scope,
+                joined(statements, batches),
+                transaction.timeout,
+                read_only=read_only,
+                isolation=transaction.isolation,
+                statements=len(statements),
+            )
+            try:
+                self._check_size(found)
+                results = await self._results(scope, statements, batches, found)
+                return seal(results), results
+            except UsherError as error:
+                raise answers.after_commit(error, read_only) from None
+
+    async def _batches(self, scope: Scope, statements: Sequence[Statement]) -> list[Batch]:
+        seed, batches = self._exchange.seed(), list[Batch]()
+        for index, statement in enumerate(statements):
+            try:
+                arguments = await self._arguments(scope, statement)
+            except UsherError as error:
+                raise of_statement(error, index) from None
+            batches.append(batch_of(statement, arguments, seed, index + 1))
+        return batches
+
+    async def _results(
+        self,
+        scope: Scope,
+        statements: Sequence[Statement],
+        batches: Sequence[Batch],
+        found: Sequence[Result],
+    ) -> list[ResultSet]:
+        left, results = iter(found), list[ResultSet]()
+        for index, (statement, batch) in enumerate(zip(statements, batches, strict=True)):
+            own = list(itertools.islice(left, len(batch.results)))
+            try:
+                results.append(await self._result(scope, statement, batch, own))
+            except UsherError as error:
+                raise of_statement(error, index) from None
+        return results
 
     async def who_am_i(self, scope: Scope) -> SeenIdentity:
         """See core.queries.Backend.who_am_i."""
@@ -110,7 +164,6 @@ class NeonHttpBackend:
         self, scope: Scope, statement: Statement, batch: Batch, found: Sequence[Result]
     ) -> ResultSet:
         rows = [row for portion in found for row in portion.rows]
-        self._check_size(rows)
         first, last = found[0], found[-1]
         types = await self._describer.columns(scope, statement.sql, first)
         columns = columns_of(first.names, types)
@@ -128,7 +181,8 @@ class NeonHttpBackend:
             affected_rows=count or 0,
         )
 
-    def _check_size(self, rows: Sequence[Sequence[str | None]]) -> None:
+    def _check_size(self, found: Sequence[Result]) -> None:
+        rows = (row for portion in found for row in portion.rows)
         size = sum(len(value) if value is not None else 1 for row in rows for value in row)
         if size > self._settings.max_result_bytes:
             raise answers.too_large(self._settings.max_result_bytes, committed=False)

@@ -1,4 +1,4 @@
-"""What is sent for one statement: a batch of queries, which Neon runs as one transaction.
+"""What is sent for statements: a batch of queries, which Neon runs as one transaction.
 
 A read goes through a cursor, so that Postgres makes no more rows than were asked for, and in portions that
 grow, so that a result which is refused in the end is found out early. A write runs as it is.
@@ -40,14 +40,18 @@ _SETTINGS: Final = (
 All but the seed ends with the transaction."""
 
 _TIMEOUT: Final = """
-SELECT pg_catalog.set_config('statement_timeout', greatest(1::pg_catalog.int8,
-  $1::pg_catalog.int8 OPERATOR(pg_catalog.-) (
+SELECT pg_catalog.set_config('statement_timeout', greatest(1::pg_catalog.int8, least($1::pg_catalog.int8,
+  $2::pg_catalog.int8 OPERATOR(pg_catalog.-) (
     extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.now())
     OPERATOR(pg_catalog.*) 1000
-  )::pg_catalog.int8)::pg_catalog.text, true)
+  )::pg_catalog.int8))::pg_catalog.text, true)
 """
-"""What is left of it, between portions: for each Postgres begins its timer anew, as the statement may have
-set it. Every name is qualified, for the statement may have changed the search path, too."""
+"""The timeout, or what is left of the time that all statements up to this one have. Between portions, for
+each of which Postgres begins its timer anew, as the statement may have set it, and between statements. Every
+name is qualified, for a statement may have changed the search path, too."""
+
+_ROLE_AGAIN: Final = "SET LOCAL ROLE NONE"
+"""The role that has logged in, which is the scope's."""
 
 _FINISH_IF_WRITTEN: Final = f"""
 DO $$
@@ -78,8 +82,9 @@ class Batch:
     """Where among the results of the queries the statement's own are."""
     cursor: bool = False
     """Whether these are portions of a read, whose command tag says FETCH."""
-    prefix: int = 0
-    """Characters in front of the caller's SQL, by which an error's position is off."""
+    prefix: int | None = 0
+    """Characters in front of the caller's SQL, by which an error's position is off; None where statements
+    differ in that, for an error does not say whose it is."""
 
     def body(self) -> bytes:
         """The request's body."""
@@ -87,13 +92,16 @@ class Batch:
         return json.dumps({"queries": queries}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def batch_of(statement: Statement, arguments: Sequence[str | None], seed: float) -> Batch:
-    """The batch that runs a statement with these arguments; `seed` lies between -1 and 1."""
+def batch_of(statement: Statement, arguments: Sequence[str | None], seed: float, number: int = 1) -> Batch:
+    """The batch that runs a statement with these arguments; `seed` lies between -1 and 1.
+
+    It is to be the statement with this number, counted from 1, in its transaction (`joined`).
+    """
     head = _head(statement.timeout, seed)
     if _writes(statement):
         return Batch(queries=(*head, Query(sql=statement.sql, parameters=arguments)), results=(len(head),))
     declare = f"DECLARE {_CURSOR} NO SCROLL CURSOR FOR "
-    timer = Query(sql=_TIMEOUT, parameters=(_milliseconds(statement.timeout),))
+    timer = _timer(statement, number)
     queries = [*head, Query(sql=declare + statement.sql, parameters=arguments)]
     results: list[int] = []
     # One row more than asked for tells whether there are more.
@@ -104,6 +112,20 @@ def batch_of(statement: Statement, arguments: Sequence[str | None], seed: float)
     if not statement.read_only:
         queries += [timer, Query(sql=_FINISH_IF_WRITTEN)]
     return Batch(queries=tuple(queries), results=tuple(results), cursor=True, prefix=len(declare))
+
+
+def joined(statements: Sequence[Statement], batches: Sequence[Batch]) -> Batch:
+    """One batch of those of several statements, numbered from 1. Its results are those of all, in order."""
+    first, *others = batches
+    queries, results = list(first.queries), list(first.results)
+    for number, (before, batch) in enumerate(zip(batches, others, strict=False), 2):
+        queries += [Query(sql=f"CLOSE {_CURSOR}")] if before.cursor else []
+        queries += [Query(sql=_ROLE_AGAIN), _timer(statements[number - 1], number)]
+        moved = len(queries) - _HEAD_QUERIES
+        results += [moved + index for index in batch.results]
+        queries += batch.queries[_HEAD_QUERIES:]
+    alike = {batch.prefix for batch in batches} == {first.prefix}
+    return Batch(queries=tuple(queries), results=tuple(results), prefix=first.prefix if alike else None)
 
 
 def batch_of_queries(queries: Sequence[Query], timeout: float, seed: float, prefix: int = 0) -> Batch:
@@ -119,6 +141,14 @@ def _head(timeout: float, seed: float) -> tuple[Query, ...]:
         Query(sql=_FORGET_PLANS),
         Query(sql=_SETTINGS, parameters=(_milliseconds(timeout), repr(seed))),
     )
+
+
+_HEAD_QUERIES: Final = 2
+
+
+def _timer(statement: Statement, number: int) -> Query:
+    limits = (statement.timeout, statement.timeout * number)
+    return Query(sql=_TIMEOUT, parameters=tuple(map(_milliseconds, limits)))
 
 
 def _milliseconds(timeout: float) -> str:

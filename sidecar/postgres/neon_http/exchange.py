@@ -12,6 +12,7 @@ from sidecar.core.claims import Json
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.issuer import Scope
+from sidecar.core.transactions import Isolation
 from sidecar.postgres.neon_http import answers
 from sidecar.postgres.neon_http.answers import Reading, Result
 from sidecar.postgres.neon_http.batch import REQUEST_LIMIT, Batch
@@ -22,6 +23,13 @@ _TOKEN_SECONDS: Final = 60
 """Lifetime of a token for claims that have no `exp`: none leaves without one."""
 _SLACK_SECONDS: Final = 10.0
 """By so much an answer may come later than Postgres ends the statement: Neon may have to start Postgres."""
+
+_ISOLATION: Final = {
+    Isolation.READ_COMMITTED: "ReadCommitted",
+    Isolation.REPEATABLE_READ: "RepeatableRead",
+    Isolation.SERIALIZABLE: "Serializable",
+}
+"""As Neon's header names them."""
 
 
 class Post(Protocol):
@@ -79,15 +87,28 @@ class Exchange:
         """Requests under way, and calls that wait for their turn."""
         return self._running, self._waiting
 
-    async def send(self, scope: Scope, batch: Batch, timeout: float, *, read_only: bool) -> list[Result]:
-        """Runs a batch as the scope's subject; the results that are its own. Raises UsherError."""
+    async def send(
+        self,
+        scope: Scope,
+        batch: Batch,
+        timeout: float,
+        *,
+        read_only: bool,
+        isolation: Isolation | None = None,
+        statements: int = 1,
+    ) -> list[Result]:
+        """Runs a batch as the scope's subject; the results that are its own. Raises UsherError.
+
+        Each of its `statements` may run for `timeout` seconds.
+        """
         body = batch.body()
         if len(body) > REQUEST_LIMIT:
             raise answers.request_too_large()
         await self._take_slot()
         self._running += 1
         try:
-            return await self._send(scope, batch, body, timeout, read_only)
+            headers = self._headers(scope, read_only, isolation)
+            return await self._send(headers, batch, body, timeout, read_only, statements)
         finally:
             self._running -= 1
             self._slots.release()
@@ -97,11 +118,16 @@ class Exchange:
         return _RANDOM.uniform(-1, 1)
 
     async def _send(
-        self, scope: Scope, batch: Batch, body: bytes, timeout: float, read_only: bool
+        self,
+        headers: Mapping[str, str],
+        batch: Batch,
+        body: bytes,
+        timeout: float,
+        read_only: bool,
+        statements: int,
     ) -> list[Result]:
-        headers = self._headers(scope, read_only)
         started = self._clock.monotonic()
-        whole = asyncio.timeout(timeout + _SLACK_SECONDS)
+        whole = asyncio.timeout(timeout * statements + _SLACK_SECONDS)
         try:
             async with whole:
                 status, answer = await self._posted(headers, body, read_only)
@@ -139,7 +165,7 @@ class Exchange:
                     raise answers.outcome_unknown(read_only=read_only) from None
         raise AssertionError
 
-    def _headers(self, scope: Scope, read_only: bool) -> dict[str, str]:
+    def _headers(self, scope: Scope, read_only: bool, isolation: Isolation | None) -> dict[str, str]:
         role = scope.role or self._settings.role
         headers = {
             "Authorization": f"Bearer {self._token(scope)}",
@@ -148,6 +174,8 @@ class Exchange:
             "Neon-Array-Mode": "true",
             "Content-Type": "application/json",
         }
+        if isolation is not None:
+            headers["Neon-Batch-Isolation-Level"] = _ISOLATION[isolation]
         return headers | ({"Neon-Batch-Read-Only": "true"} if read_only else {})
 
     def _token(self, scope: Scope) -> str:

@@ -55,6 +55,15 @@ def test_every_decision_is_reported() -> None:
     assert "bob" not in repr(decided)
 
 
+def test_asks_that_are_one_call_are_reported_once() -> None:
+    seen = Recorder()
+    authorizer = Authorizer(Policy(callers={"orders": RULES}), FakeClock(), seen)
+    authorizer.decide(CALLER, who_am_i("alice"), who_am_i("alice"))
+    with pytest.raises(UsherError):
+        authorizer.decide(CALLER, who_am_i("alice"), who_am_i("bob"), who_am_i("bob"))
+    assert [event.verdict for event in seen.of(PolicyDecided)] == ["allowed", "refused"]
+
+
 def test_callers_that_the_policy_does_not_have() -> None:
     seen = Recorder()
     authorizer = Authorizer(Policy(callers={"orders": RULES}), FakeClock(), seen)

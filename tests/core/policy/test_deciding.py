@@ -11,7 +11,7 @@ from sidecar.core.callers import Caller, Proof
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.policy import Ask, Grant, Policy, Principal, Rules, Run, Verdict, decide, explain
 from sidecar.core.policy.claim_rules import DerivedClaim, FixedClaim, ListedClaim
-from sidecar.core.policy.deciding import check_method
+from sidecar.core.policy.deciding import check_method, one_grant
 from sidecar.core.policy.patterns import parse
 from sidecar.core.policy.rules import ADMIN_METHODS, METHODS, RoleRules
 
@@ -64,7 +64,7 @@ def test_an_admin_method_needs_an_admin_by_proof_and_by_policy(method: str) -> N
     assert refused(Rules(admin=True), Ask(method=method), admin) == "callers.orders.methods"
 
 
-@pytest.mark.parametrize("method", ["IssueToken", "RunScopedQuery", "WhoAmI"])
+@pytest.mark.parametrize("method", ["IssueToken", "RunScopedQuery", "RunScopedTransaction", "WhoAmI"])
 def test_subjects(method: str) -> None:
     for subjects, allowed in (((), False), ((parse("bob"),), False), ((parse("al*"),), True)):
         rules = replace(OPEN, subjects=subjects)
@@ -175,6 +175,28 @@ def test_limits_of_a_query() -> None:
     assert refused(rules, above) == "callers.orders.max_rows"
     above = ask("RunScopedQuery", run=Run(free=True, timeout=2.5))
     assert refused(rules, above) == "callers.orders.statement_timeout"
+
+
+def test_a_refused_transaction_names_the_statement() -> None:
+    rules = replace(OPEN, free_sql=False, statements=frozenset({"s"}))
+    listed, other = (
+        ask("RunScopedTransaction", run=Run(statement=name, index=index)) for index, name in enumerate("st")
+    )
+    decide(policy(rules), CALLER, listed)
+    with pytest.raises(UsherError) as caught:
+        decide(policy(rules), CALLER, listed, other)
+    assert caught.value.metadata == {"rule": "callers.orders.sql", "statement_index": "1"}
+    assert caught.value.message.startswith("statements[1]: callers.orders.sql: ")
+
+
+def test_what_is_granted_differently_is_refused_together() -> None:
+    one = Grant(role="editor", max_rows=7)
+    assert one_grant([one, Grant(role="editor", max_rows=7)]) == one
+    for other in (Grant(role="viewer", max_rows=7), Grant(role="editor", max_rows=7, claims={"a": 1})):
+        with pytest.raises(UsherError) as caught:
+            one_grant([one, other])
+        assert caught.value.reason is Reason.POLICY_REFUSED
+        assert caught.value.metadata["rule"] == "callers"
 
 
 @pytest.mark.parametrize(

@@ -68,19 +68,19 @@ principals = st.builds(
     audiences=st.none() | st.lists(st.sampled_from(TEXTS), max_size=2).map(tuple),
     signed=st.booleans(),
 )
+runs = st.builds(
+    Run,
+    statement=st.none() | st.sampled_from(["s", "t", MARK]),
+    free=st.booleans(),
+    max_rows=limits,
+    timeout=limits,
+)
 asks = st.builds(
     Ask,
     method=st.sampled_from([*METHODS, *ADMIN_METHODS]),
     principal=st.none() | principals,
     ttl=limits,
-    run=st.none()
-    | st.builds(
-        Run,
-        statement=st.none() | st.sampled_from(["s", "t", MARK]),
-        free=st.booleans(),
-        max_rows=limits,
-        timeout=limits,
-    ),
+    run=st.none() | runs,
 )
 callers = st.builds(
     Caller,
@@ -90,6 +90,9 @@ callers = st.builds(
     admin=st.booleans(),
     attributes=st.dictionaries(st.sampled_from(["namespace", "uid"]), st.sampled_from(TEXTS)),
 )
+
+
+RUNS = ("RunScopedQuery", "RunScopedTransaction")
 
 
 def outcome(of: Rules, caller: Caller, asked: Ask) -> Grant | str:
@@ -201,6 +204,22 @@ def test_no_text_holds_a_value_and_the_explanation_agrees(of: Rules, caller: Cal
         assert added == grant.claims.keys()
 
 
+@settings(max_examples=200)
+@given(rules, callers, principals, st.lists(runs, min_size=1, max_size=4))
+def test_a_transaction_is_allowed_when_each_of_its_statements_is(
+    of: Rules, caller: Caller, principal: Principal, sent: list[Run]
+) -> None:
+    asked = [Ask(method="RunScopedTransaction", principal=principal, run=run) for run in sent]
+    apart = [outcome(of, caller, one) for one in asked]
+    refusals = [one for one in apart if isinstance(one, str)]
+    try:
+        together: Grant | str = decide(Policy(callers={"orders": of}), caller, *asked)
+    except UsherError as error:
+        together = error.metadata["rule"]
+    # What is granted does not depend on the statement.
+    assert together == (refusals[0] if refusals else apart[-1])
+
+
 def _required(rule: ClaimRule) -> ClaimRule:
     return replace(rule, required=True) if isinstance(rule, ListedClaim) else rule
 
@@ -217,13 +236,13 @@ def _as_documented(of: Rules, caller: Caller, asked: Ask) -> bool:
         return False
     if method in ADMIN_METHODS and not (caller.admin and of.admin):
         return False
-    if principal is None and method in ("IssueToken", "RunScopedQuery", "WhoAmI"):
+    if principal is None and method in ("IssueToken", *RUNS, "WhoAmI"):
         return False
     if principal is not None and not _principal_as_documented(of, caller, principal):
         return False
     if method == "IssueToken" and (asked.ttl or 0) > (of.max_ttl or 99):
         return False
-    if method == "RunScopedQuery":
+    if method in RUNS:
         run = asked.run or Run(free=True)
         named = not run.free and run.statement in of.statements
         if not (of.free_sql or named):
