@@ -57,7 +57,8 @@ def seen() -> Recorder:
 
 @pytest.fixture
 def transactions(backend: CountingTransactions, clock: FakeClock, seen: Recorder) -> ScopedTransactions:
-    return ScopedTransactions(backend, ScopedQueries(backend, QuerySettings(), clock, seen, CATALOG), 3)
+    queries = ScopedQueries(backend, QuerySettings(), clock, seen, CATALOG)
+    return ScopedTransactions(backend, queries, 3, clock, seen)
 
 
 def request(*statements: str | QueryRequest, **options: Any) -> TransactionRequest:

@@ -92,7 +92,7 @@ callers = st.builds(
 )
 
 
-RUNS = ("RunScopedQuery", "RunScopedTransaction")
+RUNS = ("RunScopedQuery", "RunScopedTransaction", "StreamScopedQuery")
 
 
 def outcome(of: Rules, caller: Caller, asked: Ask) -> Grant | str:
