@@ -157,7 +157,9 @@ def _usher(target: Target, protocol: str, work: str) -> list[Call]:
         body = _message("RunScopedTransaction", "statements", (READ, WRITE))
         return [send(target, f"{_QUERY}RunScopedTransaction", [body])]
     if work == "stream":
-        body = _message("StreamScopedQuery", "", (MILLION,))
+        principal = query_service_pb2.Principal(subject=SUBJECT, claims=_claims())
+        scope = query_service_pb2.Scope(principal=principal)
+        body = query_service_pb2.StreamScopedQueryRequest(scope=scope, sql=MILLION).SerializeToString()
         return [
             Call(
                 kind="stream",
