@@ -175,7 +175,9 @@ def _usher(target: Target, protocol: str, work: str) -> list[Call]:
         bodies = [transaction_request([(READ, [10]), (WRITE, one)]) for one in _writes()]
         return [send(target, f"{_QUERY}RunScopedTransaction", bodies)]
     if work == "stream":
-        body = _message("StreamScopedQuery", "", (MILLION,))
+        principal = query_service_pb2.Principal(subject=SUBJECT, claims=_claims())
+        scope = query_service_pb2.Scope(principal=principal)
+        body = query_service_pb2.StreamScopedQueryRequest(scope=scope, sql=MILLION).SerializeToString()
         return [
             Call(
                 kind="stream",

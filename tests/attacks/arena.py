@@ -64,6 +64,14 @@ class Arena:
         self.fallen[attack.name] = fallen
         return fallen
 
+    def falls_by_stream(self, attack: Attack) -> bool:
+        """Whether ours falls to an attack whose statements are streamed."""
+        self.ours.streams = True
+        try:
+            return self._falls_each_time("ours", attack)
+        finally:
+            self.ours.streams = False
+
     def request(self, side: str, who: str, sql: str) -> Outcome:
         """One request of a user's."""
         self._untouched.discard(side)

@@ -32,10 +32,14 @@ class Ours:
         self._process = first
         self.processes = (first, second)
         self._clients = clients
+        self.streams = False
+        """Whether statements are streamed."""
 
     def start(self, step: Step) -> Callable[[], Outcome]:
         """See Target."""
         started = time.monotonic()
+        if self.streams and not step.before:
+            return self._start_stream(step, started)
         queries = self._clients[step.background].queries
         call = (
             queries.RunScopedTransaction.future(together(step), timeout=DEADLINE)
@@ -53,6 +57,21 @@ class Ours:
             results = response.results if step.before else [response]
             found = tuple(row for result in results for row in rows(result))
             return Outcome(rows=found, seconds=time.monotonic() - started)
+
+        return answer
+
+    def _start_stream(self, step: Step, started: float) -> Callable[[], Outcome]:
+        parts = self._clients[step.background].queries.StreamScopedQuery(streamed(step), timeout=DEADLINE)
+        found: list[tuple[str, ...]] = []
+
+        def answer() -> Outcome:
+            try:
+                for part in parts:
+                    found.extend(rows(part))
+            except grpc.RpcError as error:
+                # What came before is read as well.
+                return Outcome(rows=tuple(found), error=everything(error), seconds=time.monotonic() - started)
+            return Outcome(rows=tuple(found), seconds=time.monotonic() - started)
 
         return answer
 
@@ -116,7 +135,20 @@ def together(step: Step) -> query_service_pb2.RunScopedTransactionRequest:
     )
 
 
-def rows(response: query_service_pb2.RunScopedQueryResponse) -> tuple[tuple[str, ...], ...]:
+def streamed(step: Step) -> query_service_pb2.StreamScopedQueryRequest:
+    """The step as a request for a stream."""
+    asked = request(step)
+    options = query_service_pb2.StreamOptions(max_rows=asked.options.max_rows)
+    if asked.options.HasField("statement_timeout"):
+        options.statement_timeout.CopyFrom(asked.options.statement_timeout)
+    return query_service_pb2.StreamScopedQueryRequest(
+        scope=asked.scope, sql=asked.sql, parameters=asked.parameters, options=options
+    )
+
+
+def rows(
+    response: query_service_pb2.RunScopedQueryResponse | query_service_pb2.StreamScopedQueryResponse,
+) -> tuple[tuple[str, ...], ...]:
     """The rows as text, whatever their types."""
     columns = [_cells(data) for data in response.data]
     return tuple(zip(*columns, strict=True))
