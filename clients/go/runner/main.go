@@ -254,7 +254,9 @@ func (r runner) source(ctx context.Context, client *usher.Client, request object
 	for at := range count {
 		ask := func() {
 			token, err := r.sources[name].Token(ctx)
-			tokens[at], failures[at] = token.GetToken(), err
+			if failures[at] = err; err == nil {
+				tokens[at] = token.GetToken()
+			}
 		}
 		if request["parallel"] == true {
 			calls.Go(ask)
