@@ -135,6 +135,7 @@ PEM = b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
         ({"tls_ca": PEM, "tls_key": PEM}, "tls_cert, tls_key"),
         ({"tls_cert": PEM, "tls_key": PEM}, "tls_key"),
         ({"key": "a b"}, "key"),
+        ({"key": ""}, "key"),
     ],
 )
 def test_a_client_that_cannot_work_is_not_made(make: Any, given: dict[str, Any], named: str) -> None:

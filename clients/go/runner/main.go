@@ -161,7 +161,10 @@ func (r runner) do(ctx context.Context, request object) (object, error) {
 }
 
 func (r runner) connect(request object) (object, error) {
-	options := []usher.Option{usher.WithKey(text(request, "key"))}
+	var options []usher.Option
+	if key, ok := request["key"].(string); ok {
+		options = append(options, usher.WithKey(key))
+	}
 	if retries, ok := request["retries"].(int64); ok {
 		options = append(options, usher.WithRetries(int(retries)))
 	}
@@ -262,6 +265,7 @@ func (r runner) source(ctx context.Context, client *usher.Client, request object
 			calls.Go(ask)
 		} else {
 			ask()
+			time.Sleep(seconds(request, "pause"))
 		}
 	}
 	calls.Wait()

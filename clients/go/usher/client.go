@@ -46,6 +46,7 @@ type Client struct {
 	queries pb.QueryServiceClient
 	keys    pb.KeyServiceClient
 	key     string
+	keyed   bool
 	tls     *tls.Config
 	timeout time.Duration
 	retries int
@@ -64,7 +65,7 @@ func WithTLS(config *tls.Config) Option {
 }
 
 // WithKey sends a bearer key with every call.
-func WithKey(key string) Option { return func(c *Client) { c.key = key } }
+func WithKey(key string) Option { return func(c *Client) { c.key, c.keyed = key, true } }
 
 // WithTimeout is the deadline of a call whose context has none earlier; 15 s unless given.
 func WithTimeout(timeout time.Duration) Option { return func(c *Client) { c.timeout = timeout } }
@@ -89,10 +90,10 @@ func New(target string, options ...Option) (*Client, error) {
 	if !isTarget(target) {
 		return nil, invalid("CLIENT_INVALID", "target: write host:port or unix:/path")
 	}
-	if client.key != "" && client.tls == nil && !isLocal(target) {
+	if client.keyed && client.tls == nil && !isLocal(target) {
 		return nil, invalid("CLIENT_INVALID", "key: it is sent to another machine by TLS only; use WithTLS")
 	}
-	if strings.ContainsFunc(client.key, func(char rune) bool { return char <= ' ' || char > '~' }) {
+	if client.keyed && client.key == "" || strings.ContainsFunc(client.key, func(char rune) bool { return char <= ' ' || char > '~' }) {
 		return nil, invalid("CLIENT_INVALID", "key: it holds characters that no key has")
 	}
 	transport := insecure.NewCredentials()
@@ -157,7 +158,7 @@ func call[Request, Response any](
 ) (Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	if c.key != "" {
+	if c.keyed {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.key)
 	}
 	left, longest := c.retries, firstWait

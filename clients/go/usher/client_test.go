@@ -48,7 +48,7 @@ func TestAKeyGoesToThisMachineInTheClearAndNowhereElse(t *testing.T) {
 		wantReason(t, err, "CLIENT_INVALID")
 		client(t, target, usher.WithKey("usher_k"), usher.WithTLS(&tls.Config{}))
 	}
-	for _, key := range []string{"a\nb", "a b"} {
+	for _, key := range []string{"", "a\nb", "a b"} {
 		_, err := usher.New("127.0.0.1:1", usher.WithKey(key))
 		wantReason(t, err, "CLIENT_INVALID")
 	}

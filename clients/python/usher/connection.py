@@ -78,7 +78,7 @@ def _credentials(ca: bytes | None, cert: bytes | None, private_key: bytes | None
 
 
 def _bearer(key: str | None, host: str, *, secure: bool) -> tuple[tuple[str, str], ...]:
-    if not key:
+    if key is None:
         return ()
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise invalid("key: it holds characters that no key has")
