@@ -43,7 +43,7 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
         env=environment or None,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
@@ -55,6 +55,21 @@ def test_the_readme_runs_from_the_installed_wheel(live_sidecar: Any, tmp_path: P
     venv.create(empty, with_pip=False)
     python = str(empty / "bin/python")
     run(*pip, "--python", python, "install", "--no-deps", str(wheel), cwd=tmp_path)
+    strictly = (
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--python-executable",
+        python,
+        "--cache-dir",
+        ".types",
+    )
+    (tmp_path / "checked.py").write_text(example())
+    run(*strictly, "checked.py", cwd=tmp_path)
+    (tmp_path / "misspelt.py").write_text(example().replace('"alice")', '"alice", readonly=True)', 1))
+    with pytest.raises(AssertionError, match='argument "readonly"'):
+        run(*strictly, "misspelt.py", cwd=tmp_path)
     # Its two dependencies are taken from here; nothing else of this environment is seen.
     import google.protobuf
     import grpc
@@ -295,6 +310,7 @@ async def test_rows_are_views_by_position_and_name(live_sidecar: Any) -> None:
             "SELECT g AS n, g AS n, 'x' AS t FROM generate_series(1, 3) g"
         )
     assert [row.as_dict() for row in result] == [{"n": g, "t": "x"} for g in (1, 2, 3)]
+    assert list(result[0].as_dict()) == ["n", "t"]
     assert list(result[-1]) == [3, 3, "x"] == result[2][:]
     assert [list(row) for row in result[1:]] == [[2, 2, "x"], [3, 3, "x"]]
     with pytest.raises(IndexError):

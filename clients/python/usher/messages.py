@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, overload
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -121,14 +121,20 @@ class Result(Sequence[Row]):
         )
         """The values, a list for each column."""
         self._count = response.row_count
-        self.names = {meta.name: at for at, meta in reversed(tuple(enumerate(self.columns)))}
-        """Column names with their positions."""
+        self.names: dict[str, int] = {}
+        """Column names with their positions, in the order of the columns."""
+        for at, meta in enumerate(self.columns):
+            self.names.setdefault(meta.name, at)
 
     def position(self, name: str) -> int:
         """Where the column of this name stands. Raises KeyError."""
         return self.names[name]
 
-    def __getitem__(self, at: Any) -> Any:
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
         if isinstance(at, slice):
             return [Row(self, row) for row in range(*at.indices(self._count))]
         row = at + self._count if at < 0 else at

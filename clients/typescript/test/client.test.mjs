@@ -144,6 +144,7 @@ test("rows are views by position and name", async () => {
   const client = new Client();
   const result = await client.asUser("a").query("SELECT g AS n, g AS n, 'x' AS t FROM generate_series(1, 3) g");
   assert.deepEqual([...result].map((row) => row.toObject()), [1, 2, 3].map((n) => ({ n, t: "x" })));
+  assert.deepEqual(Object.keys(result.at(0).toObject()), ["n", "t"]);
   assert.deepEqual([...result.at(-1)], [3, 3, "x"]);
   assert.equal(result.at(3), undefined);
   assert.equal(result.at(0).get(2), "x");
