@@ -101,7 +101,8 @@ async fn nothing_shows_a_token_key_claim_or_parameter() {
     }
     let token = live().issue_token("alice", json!({}), TokenOptions::new()).await.expect("a token");
     assert!(!format!("{token:?}").contains(&token.token));
-    let token = live().issue_token("secret", json!({"n": "secret"}), TokenOptions::new()).await.expect("a token");
+    let token =
+        live().issue_token("secret", json!({"n": "secret"}), TokenOptions::new()).await.expect("a token");
     let verified = live().verify_token(&token.token, "").await.expect("claims");
     assert!(!format!("{verified:?}").contains("secret"));
 }
