@@ -66,6 +66,19 @@ fn a_client_is_not_made_outside_of_a_runtime() {
     assert_eq!(reason(Client::new("127.0.0.1:1")), "CLIENT_INVALID");
 }
 
+#[test]
+fn a_client_whose_runtime_has_ended_says_so() {
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    let (first, second) = (runtime(), runtime());
+    let client = first.block_on(async { live() });
+    first.block_on(client.list_keys()).expect_err("they are on the admin address");
+    drop(first);
+    let failed = second.block_on(client.issue_token("a", json!({}), TokenOptions::new()));
+    let error = failed.expect_err("its connection ended with the first runtime");
+    assert_eq!(error.reason, "CLIENT_INVALID");
+    assert!(error.message.contains("runtime"), "{error}");
+}
+
 #[tokio::test]
 async fn claims_that_a_struct_does_not_hold_are_refused() {
     let two_53 = 1_i64 << 53;
