@@ -112,7 +112,7 @@ def _statement(chosen: argparse.Namespace) -> tuple[str, list[str]]:
         return _read(chosen.file), first + chosen.parameters
     if chosen.sql is None:
         raise SettingsError('say what to run: a statement, "@NAME", "-" for standard input, or --file FILE')
-    return _from_stdin() if chosen.sql == "-" else chosen.sql, chosen.parameters
+    return remote.standard_input() if chosen.sql == "-" else chosen.sql, chosen.parameters
 
 
 def _read(path: Path) -> str:
@@ -122,13 +122,6 @@ def _read(path: Path) -> str:
         raise SettingsError(f"--file: {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise SettingsError(f"--file: {path} is not UTF-8 text") from None
-
-
-def _from_stdin() -> str:
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError:
-        raise SettingsError("standard input is not UTF-8 text") from None
 
 
 def _print(result: usher.Result, output: str) -> None:

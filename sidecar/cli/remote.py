@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import sys
 import urllib.request
 from typing import Any, Final
 
@@ -68,6 +69,18 @@ def seconds(text: str) -> float:
     if not 0 < found <= LONGEST_SECONDS:
         raise argparse.ArgumentTypeError("expected more than nothing, and at most a day")
     return found
+
+
+def standard_input() -> str:
+    """All of standard input. Raises SettingsError unless there is one and it holds UTF-8 text."""
+    if sys.stdin is None:  # as it is when the shell closed it
+        raise SettingsError("there is no standard input to read from")
+    try:
+        text = sys.stdin.read()
+        text.encode()  # in the C locale Python lets other bytes pass, as surrogates (PEP 540)
+    except UnicodeError:
+        raise SettingsError("standard input is not UTF-8 text") from None
+    return text.removeprefix("\ufeff")
 
 
 def add_json(parser: argparse.ArgumentParser, help: str = "print the answer as JSON") -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any, Final
 
 import jwt
@@ -149,4 +148,4 @@ def _decode(chosen: argparse.Namespace) -> int:
 
 
 def _given(token: str) -> str:
-    return (sys.stdin.read() if token == "-" else token).strip()
+    return (remote.standard_input() if token == "-" else token).strip()

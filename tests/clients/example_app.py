@@ -59,3 +59,6 @@ def check(address: str, target: str) -> None:
             assert get(address, token) == (200, [row])
     assert get(address, None)[0] == 401
     assert get(address, "no-token") == (401, {"error": "TOKEN_MALFORMED"})
+    # What a request brings is never the server's error.
+    for nothing in ("", "\xff", "a b"):
+        assert get(address, nothing)[0] == 401

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sidecar.postgres import installer
 from tests.processes import USHER, Process, environment, stopping, usher
@@ -65,6 +69,26 @@ class _Text:
         if not self._left:
             raise StopAsyncIteration
         return self._left.pop()
+
+
+@pytest.mark.parametrize("command", [("query", *AS_ALICE, "-"), ("token", "decode", "-")])
+@pytest.mark.parametrize(
+    ("redirected", "said"), [("< octets", "is not UTF-8 text"), ("<&-", "there is no standard input")]
+)
+def test_what_standard_input_holds_is_text(
+    command: tuple[str, ...], redirected: str, said: str, tmp_path: Path
+) -> None:
+    """In the C locale Python itself lets any bytes pass; and a shell may have closed it."""
+    (tmp_path / "octets").write_bytes(b"select '\xff'")
+    line = shlex.join((USHER, *command)) + f" {redirected}"
+    done = subprocess.run(
+        ["sh", "-c", line],
+        cwd=tmp_path,
+        env=environment() | {"LC_ALL": "C"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, said in done.stderr.decode()) == (2, True)
 
 
 def test_a_statement_that_runs_too_long_is_the_servers_word(live_sidecar: Any) -> None:

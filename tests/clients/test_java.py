@@ -138,7 +138,8 @@ def test_the_example_answers_with_the_rows_of_the_user(example: str, live_sideca
             token = client.issue_token(sub, {"tenant_id": tenant}).token
             row = {"id": sub, "name": name, "email": f"{sub}@{tenant}.example"}
             assert get(example, token) == (200, [row])
-    assert get(example, None)[0] == 401
+    for nothing in (None, "", "a b"):
+        assert get(example, nothing)[0] == 401
     assert get(example, "no token") == (401, '{"error":"TOKEN_MALFORMED"}')
 
 

@@ -45,7 +45,9 @@ func users(client *usher.Client, r *http.Request) (int, any) {
 	user := client.WithToken(token).With(usher.QueryOptions{ReadOnly: true})
 	rows, err := user.Query(r.Context(), "SELECT id, name, email FROM users")
 	if failed := (*usher.Error)(nil); errors.As(err, &failed) {
-		status := map[codes.Code]int{codes.Unauthenticated: 401, codes.PermissionDenied: 403, codes.Unavailable: 503}
+		status := map[codes.Code]int{
+			codes.Unauthenticated: 401, codes.InvalidArgument: 401, codes.PermissionDenied: 403, codes.Unavailable: 503,
+		}
 		return cmp.Or(status[failed.Code], 500), map[string]string{"error": failed.Reason}
 	}
 	objects := make([]map[string]any, rows.Len())

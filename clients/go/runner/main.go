@@ -161,7 +161,10 @@ func (r runner) do(ctx context.Context, request object) (object, error) {
 }
 
 func (r runner) connect(request object) (object, error) {
-	options := []usher.Option{usher.WithKey(text(request, "key"))}
+	var options []usher.Option
+	if key, ok := request["key"].(string); ok {
+		options = append(options, usher.WithKey(key))
+	}
 	if retries, ok := request["retries"].(int64); ok {
 		options = append(options, usher.WithRetries(int(retries)))
 	}
@@ -254,12 +257,15 @@ func (r runner) source(ctx context.Context, client *usher.Client, request object
 	for at := range count {
 		ask := func() {
 			token, err := r.sources[name].Token(ctx)
-			tokens[at], failures[at] = token.GetToken(), err
+			if failures[at] = err; err == nil {
+				tokens[at] = token.GetToken()
+			}
 		}
 		if request["parallel"] == true {
 			calls.Go(ask)
 		} else {
 			ask()
+			time.Sleep(seconds(request, "pause"))
 		}
 	}
 	calls.Wait()

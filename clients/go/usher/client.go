@@ -8,11 +8,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,11 +40,13 @@ const (
 
 // Client is a connection to a sidecar. It may be used by many goroutines.
 type Client struct {
+	opaque
 	conn    *grpc.ClientConn
 	tokens  pb.TokenServiceClient
 	queries pb.QueryServiceClient
 	keys    pb.KeyServiceClient
 	key     string
+	keyed   bool
 	tls     *tls.Config
 	timeout time.Duration
 	retries int
@@ -52,11 +56,16 @@ type Client struct {
 // Option changes how a client is made.
 type Option func(*Client)
 
-// WithTLS uses TLS: roots and client certificates are in the configuration.
-func WithTLS(config *tls.Config) Option { return func(c *Client) { c.tls = config } }
+// WithTLS uses TLS: roots and client certificates are in the configuration; nil has the system's roots.
+func WithTLS(config *tls.Config) Option {
+	if config == nil {
+		config = &tls.Config{}
+	}
+	return func(c *Client) { c.tls = config }
+}
 
 // WithKey sends a bearer key with every call.
-func WithKey(key string) Option { return func(c *Client) { c.key = key } }
+func WithKey(key string) Option { return func(c *Client) { c.key, c.keyed = key, true } }
 
 // WithTimeout is the deadline of a call whose context has none earlier; 15 s unless given.
 func WithTimeout(timeout time.Duration) Option { return func(c *Client) { c.timeout = timeout } }
@@ -65,7 +74,8 @@ func WithTimeout(timeout time.Duration) Option { return func(c *Client) { c.time
 func WithRetries(retries int) Option { return func(c *Client) { c.retries = retries } }
 
 // New makes a client without I/O. The target is host:port or unix:/path; "" is USHER_ADDRESS, or
-// 127.0.0.1:50051. It returns an *Error for a key that would go to another machine in the clear.
+// 127.0.0.1:50051. It returns an *Error for what cannot work, and for a key that would go to another machine
+// in the clear.
 func New(target string, options ...Option) (*Client, error) {
 	if target == "" {
 		target = os.Getenv("USHER_ADDRESS")
@@ -77,10 +87,13 @@ func New(target string, options ...Option) (*Client, error) {
 	for _, option := range options {
 		option(client)
 	}
-	if client.key != "" && client.tls == nil && !isLocal(target) {
+	if !isTarget(target) {
+		return nil, invalid("CLIENT_INVALID", "target: write host:port or unix:/path")
+	}
+	if client.keyed && client.tls == nil && !isLocal(target) {
 		return nil, invalid("CLIENT_INVALID", "key: it is sent to another machine by TLS only; use WithTLS")
 	}
-	if strings.ContainsFunc(client.key, func(char rune) bool { return char < ' ' || char > '~' }) {
+	if client.keyed && client.key == "" || strings.ContainsFunc(client.key, func(char rune) bool { return char <= ' ' || char > '~' }) {
 		return nil, invalid("CLIENT_INVALID", "key: it holds characters that no key has")
 	}
 	transport := insecure.NewCredentials()
@@ -110,6 +123,20 @@ func New(target string, options ...Option) (*Client, error) {
 	return client, nil
 }
 
+var hostAndPort = regexp.MustCompile(`^(?:\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]]+):(\d{1,5})$`)
+
+func isTarget(target string) bool {
+	if path, found := strings.CutPrefix(target, "unix:"); found {
+		return path != ""
+	}
+	parts := hostAndPort.FindStringSubmatch(target)
+	if parts == nil {
+		return false
+	}
+	port, err := strconv.Atoi(parts[1])
+	return err == nil && port <= math.MaxUint16
+}
+
 func isLocal(target string) bool {
 	if strings.HasPrefix(target, "unix:") {
 		return true
@@ -131,7 +158,7 @@ func call[Request, Response any](
 ) (Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	if c.key != "" {
+	if c.keyed {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.key)
 	}
 	left, longest := c.retries, firstWait
@@ -144,7 +171,7 @@ func call[Request, Response any](
 			return response, errClosed()
 		}
 		failed := fromGRPC(err, repeatable)
-		if !repeatable || left == 0 || failed.Code != codes.Unavailable {
+		if !repeatable || left <= 0 || failed.Code != codes.Unavailable {
 			return response, failed
 		}
 		left--
@@ -159,31 +186,6 @@ func call[Request, Response any](
 		case <-time.After(wait):
 		}
 	}
-}
-
-// TokenOptions are what a token may have beside its subject and claims.
-type TokenOptions struct {
-	Audiences []string
-	// TTL is the lifetime; 0 is the server's default.
-	TTL time.Duration
-}
-
-// IssueToken gives a token.
-func (c *Client) IssueToken(
-	ctx context.Context, sub string, claims map[string]any, options TokenOptions,
-) (*pb.IssueTokenResponse, error) {
-	message, err := claimsStruct(claims)
-	if err != nil {
-		return nil, err
-	}
-	if err := cmp.Or(areText("sub", sub), areText("audiences", options.Audiences...)); err != nil {
-		return nil, err
-	}
-	request := &pb.IssueTokenRequest{Subject: sub, Claims: message, Audiences: options.Audiences}
-	if options.TTL != 0 {
-		request.Ttl = durationpb.New(options.TTL)
-	}
-	return call(ctx, c, true, request, c.tokens.IssueToken)
 }
 
 // VerifyToken gives the claims of a valid token; an empty audience is not compared.
@@ -210,40 +212,9 @@ func (c *Client) RevokeKey(ctx context.Context, kid string) (*pb.RevokeKeyRespon
 	return call(ctx, c, false, &pb.RevokeKeyRequest{Kid: kid}, c.keys.RevokeKey)
 }
 
-// TokenSource gives the same token until shortly before it expires. Many goroutines share one request.
-type TokenSource struct {
-	client    *Client
-	sub       string
-	claims    map[string]any
-	options   TokenOptions
-	turn      sync.Mutex
-	token     *pb.IssueTokenResponse
-	goodUntil time.Time
-}
-
-// TokenSource makes a source; no I/O.
-func (c *Client) TokenSource(sub string, claims map[string]any, options TokenOptions) *TokenSource {
-	return &TokenSource{client: c, sub: sub, claims: claims, options: options}
-}
-
-// Token gives a token that is good for a while.
-func (s *TokenSource) Token(ctx context.Context) (*pb.IssueTokenResponse, error) {
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	asked := time.Now()
-	if s.token == nil || !asked.Before(s.goodUntil) {
-		token, err := s.client.IssueToken(ctx, s.sub, s.claims, s.options)
-		if err != nil {
-			return nil, err
-		}
-		life := token.GetExpireTime().AsTime().Sub(token.GetIssueTime().AsTime())
-		s.token, s.goodUntil = token, asked.Add(life-min(time.Minute, life/10))
-	}
-	return s.token, nil
-}
-
 // Scope says whose rows a statement sees.
 type Scope struct {
+	opaque
 	client  *Client
 	scope   *pb.Scope
 	options QueryOptions

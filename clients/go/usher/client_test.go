@@ -4,11 +4,13 @@ package usher_test
 import (
 	"context"
 	"crypto/tls"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"math"
+	"math/big"
 	"net"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -41,13 +43,28 @@ func TestAKeyGoesToThisMachineInTheClearAndNowhereElse(t *testing.T) {
 	for _, target := range []string{"127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/usher.sock"} {
 		client(t, target, usher.WithKey("usher_k"))
 	}
-	for _, target := range []string{"example.org:1", "192.0.2.1:1", "127.example.org:1", "[::2]:1", "dns:///x:1"} {
+	for _, target := range []string{"example.org:1", "192.0.2.1:1", "127.example.org:1", "[::2]:1", "localhost.org:1"} {
 		_, err := usher.New(target, usher.WithKey("usher_k"))
 		wantReason(t, err, "CLIENT_INVALID")
 		client(t, target, usher.WithKey("usher_k"), usher.WithTLS(&tls.Config{}))
 	}
-	_, err := usher.New("127.0.0.1:1", usher.WithKey("a\nb"))
-	wantReason(t, err, "CLIENT_INVALID")
+	for _, key := range []string{"", "a\nb", "a b"} {
+		_, err := usher.New("127.0.0.1:1", usher.WithKey(key))
+		wantReason(t, err, "CLIENT_INVALID")
+	}
+}
+
+func TestWhatIsNoTargetIsRefused(t *testing.T) {
+	for _, target := range []string{"localhost", "x:70000", "a@b:1", "dns:///x:1", "http://x:1", "x:1/y", "unix:"} {
+		_, err := usher.New(target)
+		wantReason(t, err, "CLIENT_INVALID")
+	}
+}
+
+func TestNoConfigurationOfTLSIsTLS(t *testing.T) {
+	secured := client(t, "", usher.WithTLS(nil), usher.WithRetries(0))
+	_, err := secured.IssueToken(t.Context(), "a", nil, usher.TokenOptions{})
+	wantReason(t, err, "CLIENT_UNREACHABLE") // the live sidecar speaks plain text
 }
 
 func TestWhatCannotBeSentNamesItsPlace(t *testing.T) {
@@ -174,27 +191,31 @@ func TestCellsByPositionAndName(t *testing.T) {
 }
 
 func TestWhatGoHasAndPostgresTakes(t *testing.T) {
-	type name string
+	type (
+		name   string
+		octets []byte
+		id     [16]byte
+	)
 	var none *string
 	text, uuid := "pointed", usher.UUID{0x12, 0x3e}
 	moment := time.Date(2024, 2, 29, 13, 0, 0, 5000, time.FixedZone("", 3600))
 	rows, err := client(t, "").AsUser("alice", nil).Query(t.Context(),
 		`SELECT $1::int8, $2::numeric, $3::float4, $4::text, $5::text, $6::int4[], $7::timestamptz, $8::date,
-		        $9::uuid, $10::uuid = '123e0000-0000-0000-0000-000000000000', $11::text`,
+		        $9::uuid, $10::uuid = '123e0000-0000-0000-0000-000000000000', $11::text, $12::bytea, $13::uuid, $14::text, $15::text,
+		        $16::numeric, $17::interval, $18::bytea, $19::text[]`,
 		uint8(7), uint64(math.MaxUint64), float32(0.5), &text, none, []int{1, 2}, moment, usher.DateOf(moment),
-		uuid, uuid.String(), name("named"))
+		uuid, uuid.String(), name("named"), octets("ab"), id(uuid), sql.NullString{String: "s", Valid: true}, sql.NullString{},
+		big.NewInt(7), 90*time.Second, []byte(nil), []string(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	wanted := []any{
 		int64(7), usher.Numeric("18446744073709551615"), 0.5, "pointed", nil, []any{int64(1), int64(2)}, moment.UTC(),
-		usher.Date(19782), uuid, true, "named",
+		usher.Date(19782), uuid, true, "named", []byte("ab"), uuid, "s", nil, usher.Numeric("7"),
+		usher.Interval{Micros: 90_000_000}, nil, nil,
 	}
 	for at, want := range wanted {
-		got := rows.Value(0, at)
-		if list, isList := want.([]any); isList && slices.Equal(list, got.([]any)) {
-			continue
-		} else if isList || got != want {
+		if got := rows.Value(0, at); !reflect.DeepEqual(got, want) {
 			t.Errorf("%d: %v (%T), not %v", at, got, got, want)
 		}
 	}

@@ -1,16 +1,16 @@
 package usher
 
 import (
+	"database/sql/driver"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/big"
 	"reflect"
 	"strconv"
 	"time"
 	"unicode/utf8"
-
-	"google.golang.org/protobuf/types/known/structpb"
 
 	pb "usher.dev/client-go/usher/v1"
 )
@@ -75,9 +75,10 @@ func (u UUID) String() string {
 }
 
 func parameter(value any, place string) (*pb.Value, error) {
-	switch value := value.(type) {
-	case nil:
+	if isNil(value) {
 		return &pb.Value{}, nil
+	}
+	switch value := value.(type) {
 	case bool:
 		return &pb.Value{Kind: &pb.Value_BoolValue{BoolValue: value}}, nil
 	case string:
@@ -102,18 +103,39 @@ func parameter(value any, place string) (*pb.Value, error) {
 		return timestamp(value.Seconds, value.Micros), nil
 	case time.Time:
 		return timestamp(value.Unix(), uint32(value.Nanosecond()/1000)), nil
+	case time.Duration:
+		return parameter(Interval{Micros: value.Microseconds()}, place)
 	case Interval:
 		return &pb.Value{Kind: &pb.Value_IntervalValue{
 			IntervalValue: &pb.Interval{Months: value.Months, Days: value.Days, Micros: value.Micros},
 		}}, nil
 	case UUID:
 		return &pb.Value{Kind: &pb.Value_UuidValue{UuidValue: value[:]}}, nil
+	case *big.Int:
+		return parameter(Numeric(value.String()), place)
+	case driver.Valuer:
+		plain, err := value.Value()
+		if err != nil { // its words may quote the value
+			return nil, invalid("CLIENT_INVALID", "%s: the Value method of %T fails", place, value)
+		}
+		return parameter(plain, place)
 	}
 	return reflected(reflect.ValueOf(value), place)
 }
 
 func timestamp(seconds int64, micros uint32) *pb.Value {
 	return &pb.Value{Kind: &pb.Value_TimestampValue{TimestampValue: &pb.Timestamp{Seconds: seconds, Micros: micros}}}
+}
+
+func isNil(value any) bool {
+	held := reflect.ValueOf(value)
+	switch held.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Pointer, reflect.Slice:
+		return held.IsNil()
+	}
+	return false
 }
 
 // reflected sends numbers of every size, slices of whatever is sent, and what pointers point to.
@@ -131,10 +153,12 @@ func reflected(value reflect.Value, place string) (*pb.Value, error) {
 		return &pb.Value{Kind: &pb.Value_NumericValue{NumericValue: strconv.FormatUint(value.Uint(), 10)}}, nil
 	case value.CanFloat():
 		return &pb.Value{Kind: &pb.Value_FloatValue{FloatValue: value.Float()}}, nil
-	case value.Kind() == reflect.Pointer && value.IsNil():
-		return &pb.Value{}, nil
 	case value.Kind() == reflect.Pointer:
 		return parameter(value.Elem().Interface(), place)
+	case value.Kind() == reflect.Array && value.Type().ConvertibleTo(reflect.TypeFor[UUID]()):
+		return parameter(value.Convert(reflect.TypeFor[UUID]()).Interface(), place)
+	case value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Uint8:
+		return parameter(value.Bytes(), place)
 	case value.Kind() == reflect.Slice:
 		array := &pb.ArrayValue{}
 		for at := range value.Len() {
@@ -146,7 +170,7 @@ func reflected(value reflect.Value, place string) (*pb.Value, error) {
 		}
 		return &pb.Value{Kind: &pb.Value_ArrayValue{ArrayValue: array}}, nil
 	}
-	return nil, invalid("CLIENT_INVALID", "%s: %s is no type that is sent", place, value.Type())
+	return nil, invalid("CLIENT_INVALID", "%s: %s is no type that is sent; send JSON as json.RawMessage", place, value.Type())
 }
 
 func column(kind, element pb.Kind, data *pb.ColumnData, count int) []any {
@@ -215,44 +239,6 @@ func areText(names string, values ...string) error {
 		if !utf8.ValidString(value) {
 			return invalid("CLIENT_INVALID", "%s: the text is not UTF-8", names)
 		}
-	}
-	return nil
-}
-
-const exact = 1<<53 - 1
-
-func claimsStruct(claims map[string]any) (*structpb.Struct, error) {
-	if err := checkClaim(claims); err != nil {
-		return nil, err
-	}
-	made, err := structpb.NewStruct(claims)
-	if err != nil {
-		return nil, invalid("CLIENT_INVALID", "claims: values are nil, bool, number, string, []any or map[string]any")
-	}
-	return made, nil
-}
-
-func checkClaim(value any) error {
-	switch value := value.(type) {
-	case map[string]any:
-		for _, item := range value {
-			if err := checkClaim(item); err != nil {
-				return err
-			}
-		}
-	case []any:
-		for _, item := range value {
-			if err := checkClaim(item); err != nil {
-				return err
-			}
-		}
-	}
-	number := reflect.ValueOf(value)
-	if number.CanFloat() && (math.IsNaN(number.Float()) || math.IsInf(number.Float(), 0)) {
-		return invalid("CLIENT_INVALID", "claims: a number is finite")
-	}
-	if number.CanInt() && (number.Int() > exact || number.Int() < -exact) || number.CanUint() && number.Uint() > exact {
-		return invalid("CLAIM_NOT_EXACT", "claims: an integer beyond 2^53 - 1 would be rounded; send it as text")
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-STATUSES = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "UNAVAILABLE": 503}
+STATUSES = {"UNAUTHENTICATED": 401, "INVALID_ARGUMENT": 401, "PERMISSION_DENIED": 403, "UNAVAILABLE": 503}
 
 
 @contextlib.asynccontextmanager

@@ -129,7 +129,10 @@ class Runner:
         if request.get("parallel"):
             tokens = await asyncio.gather(*(source.token() for _ in range(request["calls"])))
         else:
-            tokens = [await source.token() for _ in range(request["calls"])]
+            tokens = []
+            for _ in range(request["calls"]):
+                tokens.append(await source.token())
+                await asyncio.sleep(request.get("pause", 0))
         return {"distinct": len({token.token for token in tokens})}
 
     async def verify(self, request: dict[str, Any]) -> Any:

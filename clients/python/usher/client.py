@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 
 from usher import messages
-from usher.errors import closed, from_grpc
-from usher.messages import Result, Token, Verified
+from usher.connection import OPTIONS, Connection, connection
+from usher.errors import UsherError, closed, from_grpc, invalid
+from usher.messages import KeptToken, QueryOptions, Result, Token, Verified
 from usher.v1 import (
     key_service_pb2,
     key_service_pb2_grpc,
     query_service_pb2,
     query_service_pb2_grpc,
-    token_service_pb2,
     token_service_pb2_grpc,
 )
 
 
 class Client:
-    """A connection to a sidecar. Made without I/O; close it, or use it as `async with`."""
+    """A connection to a sidecar. Made without I/O; close it, or use it as `async with`.
+
+    It may be made before there is an event loop. The first call binds it to the running one until that ends.
+    """
 
     def __init__(
         self,
@@ -44,21 +46,14 @@ class Client:
 
         TLS is used with `tls` (the system's roots) or `tls_ca` (PEM); `tls_cert` and `tls_key` (PEM) prove
         who calls, as does the bearer `key`. `timeout` is each call's deadline in seconds. Raises UsherError
-        CLIENT_INVALID for a key that would go to another machine in the clear.
+        CLIENT_INVALID for what cannot work, and for a key that would go to another machine in the clear.
         """
-        target = target or os.environ.get("USHER_ADDRESS") or "127.0.0.1:50051"
-        secure = tls or tls_ca is not None or tls_cert is not None
-        self._metadata = messages.bearer(key, target, tls=secure)
+        self._connection = connection(
+            target, tls=tls, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, key=key
+        )
         self._timeout, self._retries, self._json_text = timeout, retries, json_text
         self._closed = False
-        if secure:
-            credentials = grpc.ssl_channel_credentials(tls_ca, tls_key, tls_cert)
-            self._channel = grpc.aio.secure_channel(target, credentials, options=messages.OPTIONS)
-        else:
-            self._channel = grpc.aio.insecure_channel(target, options=messages.OPTIONS)
-        self._tokens = token_service_pb2_grpc.TokenServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._queries = query_service_pb2_grpc.QueryServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._keys = key_service_pb2_grpc.KeyServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._by: _Stubs | None = None
 
     async def issue_token(
         self,
@@ -72,7 +67,9 @@ class Client:
     ) -> Token:
         """A token for `sub`; with `validate_only` what it would be, signed by nobody. Raises UsherError."""
         request = messages.issue_request(sub, claims, audiences, ttl, validate_only=validate_only)
-        return messages.token_of(await self._call(self._tokens.IssueToken, request, timeout, repeatable=True))
+        return messages.token_of(
+            await self._call(self._stubs.tokens.IssueToken, request, timeout, repeatable=True)
+        )
 
     def token_source(
         self,
@@ -87,9 +84,9 @@ class Client:
 
     async def verify_token(self, token: str, *, audience: str = "", timeout: float | None = None) -> Verified:
         """The claims of a valid token. Raises UsherError with one of the TOKEN reasons."""
-        request = token_service_pb2.VerifyTokenRequest(token=token, audience=audience)
+        request = messages.verify_request(token, audience)
         return messages.verified_of(
-            await self._call(self._tokens.VerifyToken, request, timeout, repeatable=True)
+            await self._call(self._stubs.tokens.VerifyToken, request, timeout, repeatable=True)
         )
 
     def as_user(self, sub: str, claims: Mapping[str, Any] | None = None) -> Scope:
@@ -98,7 +95,7 @@ class Client:
 
     def with_token(self, token: str | Token) -> Scope:
         """The scope of a token."""
-        return Scope(self, query_service_pb2.Scope(token=token.token if isinstance(token, Token) else token))
+        return Scope(self, messages.token_scope(token))
 
     async def list_keys(self, *, timeout: float | None = None) -> list[key_service_pb2.Key]:
         """Every published key; on the admin address."""
@@ -108,7 +105,7 @@ class Client:
         """Every published key, their store, its replicas and verifiers; on the admin address."""
         request = key_service_pb2.ListKeysRequest()
         response: key_service_pb2.ListKeysResponse = await self._call(
-            self._keys.ListKeys, request, timeout, repeatable=True
+            self._stubs.keys.ListKeys, request, timeout, repeatable=True
         )
         return response
 
@@ -118,7 +115,7 @@ class Client:
         """Lets the prepared key sign now; on the admin address."""
         request = key_service_pb2.RotateKeysRequest(force=force)
         response: key_service_pb2.RotateKeysResponse = await self._call(
-            self._keys.RotateKeys, request, timeout, repeatable=False
+            self._stubs.keys.RotateKeys, request, timeout, repeatable=False
         )
         return response
 
@@ -126,16 +123,17 @@ class Client:
         self, kid: str, *, after: float = 0.0, timeout: float | None = None
     ) -> key_service_pb2.RevokeKeyResponse:
         """Takes a key out of the set, at once or `after` seconds; on the admin address."""
-        request = key_service_pb2.RevokeKeyRequest(kid=kid, delay=messages.duration("after", after))
+        request = messages.revoke_request(kid, after)
         response: key_service_pb2.RevokeKeyResponse = await self._call(
-            self._keys.RevokeKey, request, timeout, repeatable=False
+            self._stubs.keys.RevokeKey, request, timeout, repeatable=False
         )
         return response
 
     async def close(self, grace: float | None = None) -> None:
         """Ends the connection; calls under way have `grace` seconds."""
         self._closed = True
-        await self._channel.close(grace)
+        if self._by is not None and self._by.loop is asyncio.get_running_loop():
+            await self._by.channel.close(grace)
 
     async def __aenter__(self) -> Self:
         return self
@@ -145,6 +143,17 @@ class Client:
     ) -> None:
         await self.close()
 
+    @property
+    def _stubs(self) -> _Stubs:
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise closed()
+        if self._by is None or self._by.loop.is_closed():
+            self._by = _Stubs(loop, self._connection)
+        if self._by.loop is not loop:
+            raise invalid("the client is at work in another event loop; make one for each")
+        return self._by
+
     async def _call(self, method: Any, request: Any, timeout: float | None, *, repeatable: bool) -> Any:
         tries = messages.Tries(
             self._timeout if timeout is None else timeout, self._retries, repeatable=repeatable
@@ -153,12 +162,13 @@ class Client:
             if self._closed:
                 raise closed()
             try:
-                return await method(request, timeout=tries.remaining, metadata=self._metadata)
+                return await method(request, timeout=tries.remaining, metadata=self._connection.metadata)
             except grpc.aio.AioRpcError as error:
                 failed = from_grpc(error, repeatable=repeatable)
             except asyncio.CancelledError:
-                if self._closed:
-                    raise closed() from None
+                task = asyncio.current_task()
+                if self._closed and not (task and task.cancelling()):
+                    raise closed() from None  # the channel's end, and nobody's who wants this task to end
                 raise
             except grpc.aio.UsageError:
                 raise closed() from None
@@ -168,17 +178,31 @@ class Client:
             await asyncio.sleep(wait)
 
 
+class _Stubs:
+    """A channel, which belongs to the event loop that it was made in, and what calls by it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, to: Connection) -> None:
+        self.loop = loop
+        if to.credentials is None:
+            self.channel = grpc.aio.insecure_channel(to.target, options=OPTIONS)
+        else:
+            self.channel = grpc.aio.secure_channel(to.target, to.credentials, options=OPTIONS)
+        self.tokens = token_service_pb2_grpc.TokenServiceStub(self.channel)  # type: ignore[no-untyped-call]
+        self.queries = query_service_pb2_grpc.QueryServiceStub(self.channel)  # type: ignore[no-untyped-call]
+        self.keys = key_service_pb2_grpc.KeyServiceStub(self.channel)  # type: ignore[no-untyped-call]
+
+
 class Scope:
     """Whose rows a statement sees. Made by Client.as_user and Client.with_token."""
 
     def __init__(self, client: Client, scope: query_service_pb2.Scope) -> None:
         self._client, self._scope = client, scope
 
-    async def query(self, sql: str, *parameters: Any, **options: Any) -> Result:
+    async def query(self, sql: str, *parameters: Any, **options: Unpack[QueryOptions]) -> Result:
         """Runs one statement. Options: read_only, max_rows, statement_timeout, timeout. Raises UsherError."""
         return await self._run(sql, "", parameters, **options)
 
-    async def run(self, statement: str, *parameters: Any, **options: Any) -> Result:
+    async def run(self, statement: str, *parameters: Any, **options: Unpack[QueryOptions]) -> Result:
         """Runs a named statement, with the options of `query`. Raises UsherError."""
         return await self._run("", statement, parameters, **options)
 
@@ -187,7 +211,7 @@ class Scope:
         request = query_service_pb2.WhoAmIRequest(scope=self._scope)
         client = self._client
         response: query_service_pb2.WhoAmIResponse = await client._call(
-            client._queries.WhoAmI, request, timeout, repeatable=True
+            client._stubs.queries.WhoAmI, request, timeout, repeatable=True
         )
         return response
 
@@ -212,7 +236,9 @@ class Scope:
             statement_timeout=statement_timeout,
         )
         client = self._client
-        response = await client._call(client._queries.RunScopedQuery, request, timeout, repeatable=read_only)
+        response = await client._call(
+            client._stubs.queries.RunScopedQuery, request, timeout, repeatable=read_only
+        )
         return Result(response, json_text=client._json_text)
 
 
@@ -235,16 +261,21 @@ class TokenSource:
             ttl,
         )
         self._turn = asyncio.Lock()
-        self._token: Token | None = None
-        self._good_until = 0.0
+        self._kept = KeptToken()
 
     async def token(self) -> Token:
         """A token. Raises UsherError."""
+        called_at = time.monotonic()
         async with self._turn:
-            if self._token is None or time.monotonic() >= self._good_until:
-                asked_at = time.monotonic()
-                self._token = await self._client.issue_token(
+            kept = self._kept.get(called_at)
+            if kept is not None:
+                return kept
+            asked_at = time.monotonic()
+            try:
+                token = await self._client.issue_token(
                     self._sub, self._claims, audiences=self._audiences, ttl=self._ttl
                 )
-                self._good_until = messages.good_until(self._token, asked_at)
-            return self._token
+            except UsherError as failure:
+                self._kept.fail(failure)
+                raise
+            return self._kept.keep(token, asked_at)

@@ -49,7 +49,7 @@ class UsherError(Exception):
     """A call that was refused or failed. Branch on `reason`; the message is for people."""
 
     def __init__(self, code: str, reason: str, message: str) -> None:
-        super().__init__(f"{reason}: {message}")
+        super().__init__(code, reason, message)  # what a copy in another process is made of
         self.code = code
         """The gRPC status, such as INVALID_ARGUMENT."""
         self.reason = reason
@@ -62,6 +62,9 @@ class UsherError(Exception):
         """How long the server asks to wait before another try."""
         self.retryable = False
         """Whether the same call may succeed later without harm."""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
 
     @property
     def sqlstate(self) -> str | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import ipaddress
+import math
 import random
 import time
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypedDict, overload
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -19,16 +18,21 @@ from usher.values import claims_dict, claims_struct, column, parameter
 
 DEFAULT_TIMEOUT: Final = 15.0
 """Seconds that a call may take when nothing else is said."""
-OPTIONS: Final = (
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.max_receive_message_length", 512 * 1024**2),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 5_000),  # despite its name how long an attempt may take
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.enable_retries", 1),
-)
+LONGEST_TIMEOUT: Final = 99_999_999.0
+"""Seconds, three years: gRPC takes no infinite deadline for what it is."""
+
+
+class QueryOptions(TypedDict, total=False):
+    """How a statement is run."""
+
+    read_only: bool
+    """Runs it in a READ ONLY transaction, and lets the client repeat it."""
+    max_rows: int | None
+    """Most rows to return; the result says whether there were more."""
+    statement_timeout: float | None
+    """The longest run time in Postgres, in seconds."""
+    timeout: float | None
+    """The deadline of the call, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,7 @@ class Verified:
     """A token that was found valid."""
 
     subject: str
-    claims: Mapping[str, Any]
+    claims: Mapping[str, Any] = field(repr=False)
     kid: str
     alg: str
     jti: str
@@ -117,14 +121,20 @@ class Result(Sequence[Row]):
         )
         """The values, a list for each column."""
         self._count = response.row_count
-        self.names = {meta.name: at for at, meta in reversed(tuple(enumerate(self.columns)))}
-        """Column names with their positions."""
+        self.names: dict[str, int] = {}
+        """Column names with their positions, in the order of the columns."""
+        for at, meta in enumerate(self.columns):
+            self.names.setdefault(meta.name, at)
 
     def position(self, name: str) -> int:
         """Where the column of this name stands. Raises KeyError."""
         return self.names[name]
 
-    def __getitem__(self, at: Any) -> Any:
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
         if isinstance(at, slice):
             return [Row(self, row) for row in range(*at.indices(self._count))]
         row = at + self._count if at < 0 else at
@@ -148,27 +158,6 @@ def _kind(number: int) -> str:
     return values_pb2.Kind.Name(number).removeprefix("KIND_")
 
 
-def bearer(key: str | None, target: str, *, tls: bool) -> tuple[tuple[str, str], ...]:
-    """The metadata of every call. Raises UsherError for a key that others would overhear."""
-    if not key:
-        return ()
-    if not (key.isascii() and key.isprintable()):
-        raise invalid("key: it holds characters that no key has")
-    if not tls and not _is_local(target):
-        raise invalid("key: it is sent to another machine by TLS only; give tls_ca")
-    return (("authorization", f"Bearer {key}"),)
-
-
-def _is_local(target: str) -> bool:
-    if target.startswith("unix:"):
-        return True
-    try:
-        host = urllib.parse.urlsplit(f"//{target}").hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def issue_request(
     sub: str,
     claims: Mapping[str, Any] | None,
@@ -178,15 +167,41 @@ def issue_request(
     validate_only: bool,
 ) -> token_service_pb2.IssueTokenRequest:
     """The request of issue_token."""
+    if isinstance(audiences, str):  # a text is a sequence, of letters
+        raise invalid("audiences: a list of texts")
     try:
         request = token_service_pb2.IssueTokenRequest(
             subject=sub, audiences=audiences, claims=claims_struct(claims), validate_only=validate_only
         )
-    except (ValueError, TypeError, UnicodeEncodeError):
+    except (ValueError, TypeError):
         raise invalid("sub, audiences: they must be text") from None
     if ttl is not None:
         request.ttl.CopyFrom(duration("ttl", ttl))
     return request
+
+
+def verify_request(token: str, audience: str) -> token_service_pb2.VerifyTokenRequest:
+    """The request of verify_token."""
+    try:
+        return token_service_pb2.VerifyTokenRequest(token=token, audience=audience)
+    except (ValueError, TypeError):
+        raise invalid("token, audience: they must be text") from None
+
+
+def revoke_request(kid: str, after: float) -> key_service_pb2.RevokeKeyRequest:
+    """The request of revoke_key."""
+    try:
+        return key_service_pb2.RevokeKeyRequest(kid=kid, delay=duration("after", after))
+    except (ValueError, TypeError):
+        raise invalid("kid: it must be text") from None
+
+
+def token_scope(token: str | Token) -> query_service_pb2.Scope:
+    """The scope of a token."""
+    try:
+        return query_service_pb2.Scope(token=token.token if isinstance(token, Token) else token)
+    except (ValueError, TypeError):
+        raise invalid("token: it must be text") from None
 
 
 def principal(sub: str, claims: Mapping[str, Any] | None) -> query_service_pb2.Scope:
@@ -195,7 +210,7 @@ def principal(sub: str, claims: Mapping[str, Any] | None) -> query_service_pb2.S
         return query_service_pb2.Scope(
             principal=query_service_pb2.Principal(subject=sub, claims=claims_struct(claims))
         )
-    except (ValueError, TypeError, UnicodeEncodeError):
+    except (ValueError, TypeError):
         raise invalid("sub: it must be text") from None
 
 
@@ -218,7 +233,7 @@ def query_request(
         return query_service_pb2.RunScopedQueryRequest(
             scope=scope, sql=sql, statement=statement, parameters=sent, options=options
         )
-    except (ValueError, TypeError, UnicodeEncodeError):
+    except (ValueError, TypeError):
         raise invalid("sql, statement, max_rows: one is not of its type") from None
 
 
@@ -248,17 +263,43 @@ def verified_of(response: token_service_pb2.VerifyTokenResponse) -> Verified:
     )
 
 
-def good_until(token: Token, asked_at: float) -> float:
-    """Until when (time.monotonic) a token is used again: its life less a tenth of it, or a minute."""
-    life = (token.expire_time - token.issue_time).total_seconds()
-    return asked_at + life - min(60.0, life / 10)
+class KeptToken:
+    """What a token source holds: a token until shortly before it expires, and the last failure, for all who
+    waited for it."""
+
+    def __init__(self) -> None:
+        self._token: Token | None = None
+        self._good_until = 0.0
+        self._failure: UsherError | None = None
+        self._failed_at = 0.0
+
+    def get(self, called_at: float) -> Token | None:
+        """The token while it is good. Raises the failure of a request that ended after `called_at`."""
+        if self._token is not None and time.monotonic() < self._good_until:
+            return self._token
+        if self._failure is not None and self._failed_at >= called_at:
+            raise self._failure.with_traceback(None)
+        return None
+
+    def keep(self, token: Token, asked_at: float) -> Token:
+        """Keeps a token for its life less a tenth of it, or a minute."""
+        life = (token.expire_time - token.issue_time).total_seconds()
+        self._token, self._good_until = token, asked_at + life - min(60.0, life / 10)
+        self._failure = None
+        return token
+
+    def fail(self, failure: UsherError) -> None:
+        """Keeps why there was no token."""
+        self._failure, self._failed_at = failure, time.monotonic()
 
 
 class Tries:
     """When a call is tried again. One object a call."""
 
     def __init__(self, timeout: float, retries: int, *, repeatable: bool) -> None:
-        self._ends = time.monotonic() + timeout
+        if not isinstance(timeout, (int, float)) or math.isnan(timeout):
+            raise invalid("timeout: a number of seconds")
+        self._ends = time.monotonic() + min(timeout, LONGEST_TIMEOUT)
         self._left = retries if repeatable else 0
         self._longest = 0.1
 
@@ -269,7 +310,7 @@ class Tries:
 
     def wait(self, error: UsherError) -> float | None:
         """How long to wait before another try; None: there is none."""
-        if self._left == 0 or error.code != "UNAVAILABLE":
+        if self._left <= 0 or error.code != "UNAVAILABLE":
             return None
         self._left -= 1
         asked = error.retry_delay.total_seconds() if error.retry_delay else 0.0

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 
 from usher import messages
-from usher.errors import closed, from_grpc
-from usher.messages import Result, Token, Verified
+from usher.connection import OPTIONS, connection
+from usher.errors import UsherError, closed, from_grpc
+from usher.messages import KeptToken, QueryOptions, Result, Token, Verified
 from usher.v1 import (
     key_service_pb2,
     key_service_pb2_grpc,
     query_service_pb2,
     query_service_pb2_grpc,
-    token_service_pb2,
     token_service_pb2_grpc,
 )
 
@@ -44,18 +43,18 @@ class SyncClient:
 
         TLS is used with `tls` (the system's roots) or `tls_ca` (PEM); `tls_cert` and `tls_key` (PEM) prove
         who calls, as does the bearer `key`. `timeout` is each call's deadline in seconds. Raises UsherError
-        CLIENT_INVALID for a key that would go to another machine in the clear.
+        CLIENT_INVALID for what cannot work, and for a key that would go to another machine in the clear.
         """
-        target = target or os.environ.get("USHER_ADDRESS") or "127.0.0.1:50051"
-        secure = tls or tls_ca is not None or tls_cert is not None
-        self._metadata = messages.bearer(key, target, tls=secure)
+        self._connection = connection(
+            target, tls=tls, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, key=key
+        )
         self._timeout, self._retries, self._json_text = timeout, retries, json_text
         self._closed = False
-        if secure:
-            credentials = grpc.ssl_channel_credentials(tls_ca, tls_key, tls_cert)
-            self._channel = grpc.secure_channel(target, credentials, options=messages.OPTIONS)
+        target, credentials = self._connection.target, self._connection.credentials
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options=OPTIONS)
         else:
-            self._channel = grpc.insecure_channel(target, options=messages.OPTIONS)
+            self._channel = grpc.secure_channel(target, credentials, options=OPTIONS)
         self._tokens = token_service_pb2_grpc.TokenServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._queries = query_service_pb2_grpc.QueryServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._keys = key_service_pb2_grpc.KeyServiceStub(self._channel)  # type: ignore[no-untyped-call]
@@ -87,7 +86,7 @@ class SyncClient:
 
     def verify_token(self, token: str, *, audience: str = "", timeout: float | None = None) -> Verified:
         """The claims of a valid token. Raises UsherError with one of the TOKEN reasons."""
-        request = token_service_pb2.VerifyTokenRequest(token=token, audience=audience)
+        request = messages.verify_request(token, audience)
         return messages.verified_of(self._call(self._tokens.VerifyToken, request, timeout, repeatable=True))
 
     def as_user(self, sub: str, claims: Mapping[str, Any] | None = None) -> SyncScope:
@@ -96,9 +95,7 @@ class SyncClient:
 
     def with_token(self, token: str | Token) -> SyncScope:
         """The scope of a token."""
-        return SyncScope(
-            self, query_service_pb2.Scope(token=token.token if isinstance(token, Token) else token)
-        )
+        return SyncScope(self, messages.token_scope(token))
 
     def list_keys(self, *, timeout: float | None = None) -> list[key_service_pb2.Key]:
         """Every published key; on the admin address."""
@@ -126,7 +123,7 @@ class SyncClient:
         self, kid: str, *, after: float = 0.0, timeout: float | None = None
     ) -> key_service_pb2.RevokeKeyResponse:
         """Takes a key out of the set, at once or `after` seconds; on the admin address."""
-        request = key_service_pb2.RevokeKeyRequest(kid=kid, delay=messages.duration("after", after))
+        request = messages.revoke_request(kid, after)
         response: key_service_pb2.RevokeKeyResponse = self._call(
             self._keys.RevokeKey, request, timeout, repeatable=False
         )
@@ -153,7 +150,7 @@ class SyncClient:
             if self._closed:
                 raise closed()
             try:
-                return method(request, timeout=tries.remaining, metadata=self._metadata)
+                return method(request, timeout=tries.remaining, metadata=self._connection.metadata)
             except grpc.RpcError as error:
                 if self._closed:
                     raise closed() from None
@@ -172,11 +169,11 @@ class SyncScope:
     def __init__(self, client: SyncClient, scope: query_service_pb2.Scope) -> None:
         self._client, self._scope = client, scope
 
-    def query(self, sql: str, *parameters: Any, **options: Any) -> Result:
+    def query(self, sql: str, *parameters: Any, **options: Unpack[QueryOptions]) -> Result:
         """Runs one statement. Options: read_only, max_rows, statement_timeout, timeout. Raises UsherError."""
         return self._run(sql, "", parameters, **options)
 
-    def run(self, statement: str, *parameters: Any, **options: Any) -> Result:
+    def run(self, statement: str, *parameters: Any, **options: Unpack[QueryOptions]) -> Result:
         """Runs a named statement, with the options of `query`. Raises UsherError."""
         return self._run("", statement, parameters, **options)
 
@@ -233,16 +230,21 @@ class SyncTokenSource:
             ttl,
         )
         self._turn = threading.Lock()
-        self._token: Token | None = None
-        self._good_until = 0.0
+        self._kept = KeptToken()
 
     def token(self) -> Token:
         """A token. Raises UsherError."""
+        called_at = time.monotonic()
         with self._turn:
-            if self._token is None or time.monotonic() >= self._good_until:
-                asked_at = time.monotonic()
-                self._token = self._client.issue_token(
+            kept = self._kept.get(called_at)
+            if kept is not None:
+                return kept
+            asked_at = time.monotonic()
+            try:
+                token = self._client.issue_token(
                     self._sub, self._claims, audiences=self._audiences, ttl=self._ttl
                 )
-                self._good_until = messages.good_until(self._token, asked_at)
-            return self._token
+            except UsherError as failure:
+                self._kept.fail(failure)
+                raise
+            return self._kept.keep(token, asked_at)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use usher_client::{Client, Error, Scope, TokenOptions, TokenSource};
 
 mod values;
@@ -161,6 +162,7 @@ impl Runner {
             calls.spawn(async move { source.token().await });
             if request["parallel"] != true {
                 tokens.push(calls.join_next().await.expect("a call").expect("no panic")?.token);
+                sleep(seconds(request, "pause").unwrap_or_default()).await;
             }
         }
         for token in calls.join_all().await {

@@ -92,6 +92,10 @@ impl Error {
         if causes().any(|cause| cause.is::<TimeoutExpired>()) {
             return Self::late();
         }
+        // The channel's task went with its runtime: tonic's generated stubs say so in these words alone.
+        if status.code() == Code::Unknown && status.message().starts_with("Service was not ready") {
+            return Self::invalid("the runtime in which the client was made has ended; make one in each");
+        }
         let (code, message) = match causes().last() {
             Some(cause) => (Code::Unavailable, format!("no connection, or it ended: {cause}")),
             None => (status.code(), status.message().to_owned()),

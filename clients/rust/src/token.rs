@@ -64,17 +64,26 @@ pub struct Token {
     pub expire_time: DateTime<Utc>,
 }
 
-/// Shows all but the token itself.
+/// Shows what names the token.
 impl fmt::Debug for Token {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = out.debug_struct("Token");
-        out.field("kid", &self.kid).field("alg", &self.alg).field("jti", &self.jti);
-        out.field("expire_time", &self.expire_time).finish_non_exhaustive()
+        shown(out.debug_struct("Token"), &self.kid, &self.jti)
     }
 }
 
+/// Shows what names the token, and no claim.
+impl fmt::Debug for Verified {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown(out.debug_struct("Verified"), &self.kid, &self.jti)
+    }
+}
+
+fn shown(mut out: fmt::DebugStruct<'_, '_>, kid: &str, jti: &str) -> fmt::Result {
+    out.field("kid", &kid).field("jti", &jti).finish_non_exhaustive()
+}
+
 /// A token that was found valid.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Verified {
     /// All claims.

@@ -103,10 +103,14 @@ macro_rules! parameters {
 
 parameters! {
     bool: value => Self::Bool(value);
+    i8: value => Self::Int(value.into());
     i16: value => Self::Int(value.into());
     i32: value => Self::Int(value.into());
     i64: value => Self::Int(value);
+    isize: value => Self::Int(value as i64);
+    u16: value => Self::Int(value.into());
     u32: value => Self::Int(value.into());
+    usize: value => Self::from(value as u64);
     u64: value => i64::try_from(value).map_or_else(|_| Self::Numeric(Numeric(value.to_string())), Self::Int);
     f32: value => Self::Float(value.into());
     f64: value => Self::Float(value);
@@ -137,6 +141,24 @@ impl<Tz: TimeZone> From<DateTime<Tz>> for Value {
 impl<T: Into<Value>> From<Vec<T>> for Value {
     fn from(values: Vec<T>) -> Self {
         Self::Array(values.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<T: Into<Value> + Clone> From<&[T]> for Value {
+    fn from(values: &[T]) -> Self {
+        Self::from(values.to_vec())
+    }
+}
+
+impl<T: Into<Value>, const N: usize> From<[T; N]> for Value {
+    fn from(values: [T; N]) -> Self {
+        Self::from(Vec::from(values))
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Value {
+    fn from(octets: &[u8; N]) -> Self {
+        Self::Bytes(octets.to_vec())
     }
 }
 
@@ -186,6 +208,7 @@ readable! {
     i64: Value::Int(value) => Some(value);
     u32: Value::Int(value) => value.try_into().ok();
     u64: Value::Int(value) => value.try_into().ok();
+    f32: Value::Float(value) => Some(value as f32).filter(|&near| f64::from(near) == value || value.is_nan());
     f64: Value::Float(value) => Some(value);
     String: Value::Text(value) | Value::Other(value) => Some(value);
     Vec<u8>: Value::Bytes(value) => Some(value);

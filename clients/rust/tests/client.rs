@@ -66,6 +66,19 @@ fn a_client_is_not_made_outside_of_a_runtime() {
     assert_eq!(reason(Client::new("127.0.0.1:1")), "CLIENT_INVALID");
 }
 
+#[test]
+fn a_client_whose_runtime_has_ended_says_so() {
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    let (first, second) = (runtime(), runtime());
+    let client = first.block_on(async { live() });
+    first.block_on(client.list_keys()).expect_err("they are on the admin address");
+    drop(first);
+    let failed = second.block_on(client.issue_token("a", json!({}), TokenOptions::new()));
+    let error = failed.expect_err("its connection ended with the first runtime");
+    assert_eq!(error.reason, "CLIENT_INVALID");
+    assert!(error.message.contains("runtime"), "{error}");
+}
+
 #[tokio::test]
 async fn claims_that_a_struct_does_not_hold_are_refused() {
     let two_53 = 1_i64 << 53;
@@ -101,6 +114,10 @@ async fn nothing_shows_a_token_key_claim_or_parameter() {
     }
     let token = live().issue_token("alice", json!({}), TokenOptions::new()).await.expect("a token");
     assert!(!format!("{token:?}").contains(&token.token));
+    let token =
+        live().issue_token("secret", json!({"n": "secret"}), TokenOptions::new()).await.expect("a token");
+    let verified = live().verify_token(&token.token, "").await.expect("claims");
+    assert!(!format!("{verified:?}").contains("secret"));
 }
 
 #[tokio::test]
@@ -251,9 +268,14 @@ async fn what_rust_has_goes_and_comes_as_it_is() {
         None::<String>,
         "text".to_owned(),
         Interval { months: 1, days: 2, micros: 3 },
+        b"octets",
+        &["a", "b"][..],
+        [1_u16, 2],
+        "seven".len(),
     ];
     let sql = "SELECT $1::timestamptz, $2::timestamp, $3::date, $4::time, $5::numeric, $6::int2, $7::float4, $8::uuid,
-        $9::int4[], $10::jsonb, $11::bytea, $12::numeric, $13::bool, $14::text, $15::text, $16::interval";
+        $9::int4[], $10::jsonb, $11::bytea, $12::numeric, $13::bool, $14::text, $15::text, $16::interval,
+        $17::bytea, $18::text[], $19::int8[], $20::int8, 0.1::float4, 0.1::float8";
     let row = alice.query(sql, parameters).await.expect("a row").rows.remove(0);
     assert_eq!(row.get::<DateTime<Utc>>(0).expect("a moment"), moment);
     assert_eq!(row.get::<NaiveDateTime>(1).expect("a moment"), wall);
@@ -272,6 +294,12 @@ async fn what_rust_has_goes_and_comes_as_it_is() {
     assert_eq!(row.get::<Option<String>>(13).expect("NULL"), None);
     assert_eq!(row.get::<String>(14).expect("text"), "text");
     assert_eq!(row.get::<Interval>(15).expect("an interval"), Interval { months: 1, days: 2, micros: 3 });
+    assert_eq!(row.get::<Vec<u8>>(16).expect("bytes"), b"octets");
+    assert_eq!(row.get::<Vec<String>>(17).expect("an array"), ["a", "b"]);
+    assert_eq!(row.get::<Vec<i64>>(18).expect("an array"), [1, 2]);
+    assert_eq!(row.get::<i64>(19).expect("a number"), 5);
+    assert_eq!(row.get::<f32>(20).expect("a number"), 0.1_f32);
+    assert_eq!(reason(row.get::<f32>(21)), "CLIENT_INVALID"); // it would be rounded
 }
 
 #[test]

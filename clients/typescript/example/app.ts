@@ -6,7 +6,9 @@ import { Client, UsherError } from "usher-client";
 
 const usher = new Client();
 const app = new Hono();
-const statuses: Record<string, ContentfulStatusCode> = { UNAUTHENTICATED: 401, PERMISSION_DENIED: 403, UNAVAILABLE: 503 };
+const statuses: Record<string, ContentfulStatusCode> = {
+  UNAUTHENTICATED: 401, INVALID_ARGUMENT: 401, PERMISSION_DENIED: 403, UNAVAILABLE: 503,
+};
 
 app.get("/api/users", async (c) => {
   const [scheme, token] = (c.req.header("Authorization") ?? "").split(" ");

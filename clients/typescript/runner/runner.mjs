@@ -1,6 +1,7 @@
 // Runs scenarios through the TypeScript client: one JSON request a line in, one JSON answer a line out.
 // clients/CONTRACT.md describes both.
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import * as usher from "usher-client";
 
 const FORGOTTEN = new Set(["iat", "exp", "nbf", "jti", "iss"]);
@@ -55,11 +56,14 @@ const verbs = {
     return { token: { alg: token.alg, lifetime, kid_length: token.kid.length } };
   },
 
-  async source({ client, source: name, sub, claims, ttl, calls, parallel }) {
+  async source({ client, source: name, sub, claims, ttl, calls, parallel, pause = 0 }) {
     if (!sources.has(name)) sources.set(name, clients.get(client).tokenSource(sub, claims, { ttlSeconds: ttl }));
     const source = sources.get(name);
     const got = parallel ? await Promise.all(Array.from({ length: calls }, () => source.token())) : [];
-    while (got.length < calls) got.push(await source.token());
+    while (got.length < calls) {
+      got.push(await source.token());
+      await sleep(milliseconds(pause));
+    }
     return { distinct: new Set(got.map((token) => token.token)).size };
   },
 

@@ -5,6 +5,7 @@ import { durationFromMs, timestampDate, type Duration, type Timestamp } from "@b
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import type { CallOptions as Sending, Client as Stub } from "@connectrpc/connect";
 import { setTimeout as sleep } from "node:timers/promises";
+import { inspect } from "node:util";
 import { cancelled, closed, fromTransport, invalid, UsherError } from "./errors.js";
 import { KeyService, KeyState, type Key as KeyMessage } from "./gen/usher/v1/key_service_pb.js";
 import { QueryService, type ScopeSchema, type WhoAmIResponse } from "./gen/usher/v1/query_service_pb.js";
@@ -127,7 +128,7 @@ export class Client {
     const ttl = duration("ttlSeconds", options.ttlSeconds, 1000);
     const request = { subject: text(sub, "sub"), claims: claimsObject(claims), audiences, ...(ttl && { ttl }) };
     const issued = await this.#call(this.#tokens.issueToken, request, options, true);
-    return { token: issued.token, ...said(issued) };
+    return unprinted({ token: issued.token, ...said(issued) });
   }
 
   /** Gives a token that is good for a while, again and again. */
@@ -139,7 +140,7 @@ export class Client {
   async verifyToken(token: string, options: CallOptions & { audience?: string } = {}): Promise<Verified> {
     const request = { token: text(token, "token"), audience: text(options.audience ?? "", "audience") };
     const verified = await this.#call(this.#tokens.verifyToken, request, options, true);
-    return { subject: verified.subject, ...said(verified) };
+    return unprinted({ subject: verified.subject, ...said(verified) });
   }
 
   /** The scope of an end user. Throws UsherError for claims that cannot be sent. */
@@ -315,6 +316,12 @@ function moment(time: Timestamp | undefined): Date | undefined {
 function said(token: IssueTokenResponse | VerifyTokenResponse): Said {
   const { claims = {}, kid, alg, jti } = token;
   return { claims, kid, alg, jti, issueTime: timestampDate(token.issueTime!), expireTime: timestampDate(token.expireTime!) };
+}
+
+/** The same, of which console.log shows neither the token nor its claims. */
+function unprinted<T extends Said>(token: T): T {
+  const { kid, jti, expireTime } = token;
+  return Object.defineProperty(token, inspect.custom, { value: () => ({ kid, jti, expireTime }) });
 }
 
 function key(message: KeyMessage): Key {

@@ -70,7 +70,7 @@ export function fromTransport(thrown: unknown, repeatable: boolean): UsherError 
   const reason = info.length ? text(info, 1) : (OWN[code] ?? "CLIENT_OTHER");
   // An encoder's message may quote what it was to encode.
   const shown = reason !== "CLIENT_OTHER" || error.metadata.has("grpc-status");
-  const made = new UsherError(code, reason, shown ? error.rawMessage : "the request was not sent or the answer not read");
+  const made = new UsherError(code, reason, shown ? error.rawMessage.trim() : "the request was not sent or the answer not read");
   made.metadata = pairs(info, 3);
   made.fields = pairs(parts(details.get("google.rpc.BadRequest")), 1);
   const retry = details.get("google.rpc.RetryInfo");

@@ -45,7 +45,7 @@ export class Result implements Iterable<Row> {
   readonly columns: readonly Column[];
   /** The values, an array for each column. */
   readonly data: readonly (readonly Value[])[];
-  /** Column names with their positions. */
+  /** Column names with their positions, in the order of the columns. */
   readonly names: ReadonlyMap<string, number>;
   /** The number of rows. */
   readonly length: number;
@@ -57,7 +57,9 @@ export class Result implements Iterable<Row> {
   constructor(response: RunScopedQueryResponse, jsonText = false) {
     this.columns = response.columns.map(described);
     this.data = response.columns.map((meta, at) => column(meta, response.data[at], response.rowCount, jsonText));
-    this.names = new Map(this.columns.map((meta, at): [string, number] => [meta.name, at]).reverse());
+    const names = new Map<string, number>();
+    this.columns.forEach(({ name }, at) => names.has(name) || names.set(name, at));
+    this.names = names;
     this.length = response.rowCount;
     this.truncated = response.truncated;
     this.commandTag = response.commandTag;

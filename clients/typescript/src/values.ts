@@ -222,7 +222,9 @@ function uuid(octets: Uint8Array): string {
 
 /** Claims as JSON. Throws UsherError for what a Struct would not hold as it is. */
 export function claimsObject(claims: Readonly<Record<string, unknown>>): JsonObject {
-  return claim(claims) as JsonObject;
+  const made = claim(claims);
+  if (made === null || typeof made !== "object" || Array.isArray(made)) throw invalid("claims: they must be an object");
+  return made;
 }
 
 function claim(value: unknown): JsonValue {

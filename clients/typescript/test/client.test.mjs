@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { test } from "node:test";
+import { inspect } from "node:util";
 import { Client, Json, Numeric, PgDate, PgInterval, PgTime, PgTimestamp } from "usher-client";
 
 const nobody = () => new Client("127.0.0.1:1", { retries: 0 });
@@ -50,6 +51,26 @@ test("claims that a Struct does not hold are refused", () => {
   for (const claim of [2 ** 53, 2n ** 53n, [{ n: -(2 ** 53) }]]) {
     assert.throws(() => nobody().asUser("a", { claim }), reason("CLAIM_NOT_EXACT"));
   }
+});
+
+test("claims are an object: any other would be left out", () => {
+  for (const claims of [[1], "tenant", null, 5]) {
+    assert.throws(() => nobody().asUser("a", claims), reason("CLIENT_INVALID"));
+  }
+});
+
+test("nothing that is printed shows a key, token or claim", async () => {
+  const client = new Client(undefined, { key: "secret" });
+  const claims = { n: "secret" };
+  const token = await client.issueToken("alice", claims);
+  const verified = await client.verifyToken(token.token);
+  for (const value of [client, client.asUser("secret", claims), client.withToken("secret"), token, verified,
+    client.tokenSource("secret", claims)]) {
+    const shown = inspect(value, { depth: 9, showHidden: true });
+    assert.ok(!shown.includes("secret") && !shown.includes(token.token), shown);
+  }
+  assert.equal({ ...token }.token, token.token);
+  client.close();
 });
 
 test("no error shows a token, claim or parameter", async () => {
@@ -123,6 +144,7 @@ test("rows are views by position and name", async () => {
   const client = new Client();
   const result = await client.asUser("a").query("SELECT g AS n, g AS n, 'x' AS t FROM generate_series(1, 3) g");
   assert.deepEqual([...result].map((row) => row.toObject()), [1, 2, 3].map((n) => ({ n, t: "x" })));
+  assert.deepEqual(Object.keys(result.at(0).toObject()), ["n", "t"]);
   assert.deepEqual([...result.at(-1)], [3, 3, "x"]);
   assert.equal(result.at(3), undefined);
   assert.equal(result.at(0).get(2), "x");

@@ -41,7 +41,7 @@ public final class App {
   private static void refused(UsherException error, Context ctx) {
     int status =
         switch (error.code()) {
-          case UNAUTHENTICATED -> 401;
+          case UNAUTHENTICATED, INVALID_ARGUMENT -> 401;
           case PERMISSION_DENIED -> 403;
           case UNAVAILABLE -> 503;
           default -> 500;

@@ -80,6 +80,8 @@ final class Values {
       sent.setTextValue(text(it, place));
     } else if (value instanceof Special it) {
       sent.setTextValue(it.toString());
+    } else if (value instanceof Enum<?> it) {
+      sent.setTextValue(it.name());
     } else if (value instanceof Json it) {
       sent.setJsonValue(text(it.text(), place));
     } else if (value instanceof byte[] it) {
@@ -98,6 +100,8 @@ final class Values {
       sent.setTimestampValue(timestamp(it.toEpochSecond(ZoneOffset.UTC), it.getNano()));
     } else if (value instanceof TemporalAccessor it && it.isSupported(ChronoField.INSTANT_SECONDS)) {
       sent.setTimestampValue(timestamp(it.getLong(ChronoField.INSTANT_SECONDS), it.get(ChronoField.NANO_OF_SECOND)));
+    } else if (value instanceof Duration it) {
+      sent.setIntervalValue(interval(0, 0, micros(it, place)));
     } else if (value instanceof PgInterval it) {
       sent.setIntervalValue(interval(it.months(), it.days(), it.micros()));
     } else if (value instanceof Collection<?> || value.getClass().isArray()) {
@@ -107,6 +111,14 @@ final class Values {
       throw UsherException.invalid(place + ": " + name + " is no type that is sent; wrap JSON in dev.usher.Json");
     }
     return sent.build();
+  }
+
+  private static long micros(Duration value, String place) {
+    try {
+      return Math.addExact(Math.multiplyExact(value.getSeconds(), 1_000_000L), value.getNano() / 1000);
+    } catch (ArithmeticException tooLong) {
+      throw UsherException.invalid(place + ": no interval of Postgres is so long");
+    }
   }
 
   private static Timestamp.Builder timestamp(long seconds, int nanos) {
@@ -201,9 +213,12 @@ final class Values {
         : LocalDateTime.ofEpochSecond(seconds, micros * 1000, ZoneOffset.UTC);
   }
 
-  /** Claims as a message. */
+  /** Claims as a message; null is none. */
   static Struct claims(Map<?, ?> claims) {
     Struct.Builder made = Struct.newBuilder();
+    if (claims == null) {
+      return made.build();
+    }
     claims.forEach(
         (name, value) -> made.putFields(text(name instanceof String it ? it : null, "claims"), claim(value)));
     return made.build();

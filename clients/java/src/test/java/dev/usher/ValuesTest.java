@@ -12,6 +12,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
 import java.time.OffsetDateTime;
@@ -32,7 +33,8 @@ class ValuesTest {
   void whatCannotBeSentNamesItsPlace() {
     try (UsherClient client = nobody()) {
       Object[] bad = {new Object(), Map.of(), 'c', "\ud800", List.of(List.of(new Object())), new Json("\udc00\ud800"),
-        LocalDate.MAX, LocalDate.ofEpochDay(Integer.MAX_VALUE), LocalDate.ofEpochDay(Integer.MIN_VALUE), new char[1]};
+        LocalDate.MAX, LocalDate.ofEpochDay(Integer.MAX_VALUE), LocalDate.ofEpochDay(Integer.MIN_VALUE), new char[1],
+        Duration.ofSeconds(Long.MAX_VALUE)};
       for (Object value : bad) {
         CompletableFuture<Result> call = client.asUser("a", NONE).queryAsync("SELECT $1, $2", 1, value);
         UsherException refused = failed("CLIENT_INVALID", call);
@@ -64,6 +66,7 @@ class ValuesTest {
       for (Object claim : exact) {
         client.asUser("a", Map.of("claim", claim));
       }
+      client.asUser("a", null); // no claims
     }
   }
 
@@ -75,15 +78,16 @@ class ValuesTest {
       moment, moment.toInstant(), moment.atZoneSameInstant(ZoneId.of("UTC")), 7, (byte) 7, BigInteger.TEN,
       BigInteger.TWO.pow(70), new BigDecimal("1E+3"), 0.5f, new int[] {1, 2}, Arrays.asList("a", null),
       new UUID(1, -1), "[1]", List.of(Special.INFINITY, LocalDate.EPOCH), Special.NEGATIVE_INFINITY, null,
+      Thread.State.NEW, Duration.ofNanos(-1_500_000_999),
     };
     String[] types = {
       "timestamptz", "timestamptz", "timestamptz", "int4", "int2", "int8", "numeric", "numeric", "float4", "int4[]",
-      "text[]", "uuid", "jsonb", "date[]", "timestamp", "text",
+      "text[]", "uuid", "jsonb", "date[]", "timestamp", "text", "text", "interval",
     };
     Object[] expected = {
       cut, cut, cut, 7L, 7L, 10L, new BigDecimal(BigInteger.TWO.pow(70)), new BigDecimal("1000"), 0.5, List.of(1L, 2L),
       Arrays.asList("a", null), new UUID(1, -1), new Json("[1]"), List.of(Special.INFINITY, LocalDate.EPOCH),
-      Special.NEGATIVE_INFINITY, null,
+      Special.NEGATIVE_INFINITY, null, "NEW", new PgInterval(0, 0, -1_500_001),
     };
     try (UsherClient client = live()) {
       Scope alice = client.asUser("alice", NONE);

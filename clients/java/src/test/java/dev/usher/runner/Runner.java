@@ -218,6 +218,8 @@ public final class Runner {
     } else {
       for (Callable<String> one : asked) {
         distinct.add(one.call());
+        Duration pause = seconds(request, "pause");
+        Thread.sleep(pause == null ? 0 : pause.toMillis());
       }
     }
     return Map.of("distinct", distinct.size());
