@@ -101,7 +101,8 @@ class Stage:
         return process.wait_for("ready")
 
     def _started(self, **settings: str) -> Process:
-        process = Process(["serve"], self._demo | settings)
+        # It also sends more than gRPC's clients take by default, which is 4 MiB.
+        process = Process(["serve"], self._demo | {"max_message_bytes": "16MiB"} | settings)
         self._stack.enter_context(stopping(process))
         return process.wait_for("ready")
 
