@@ -20,7 +20,7 @@ def by_reading() -> list[Attack]:
         for attack in attacks()
         if attack.category in CATEGORIES
         and not attack.succeeds_by_design(by_token=True)
-        and all(leading_keyword(step.sql) in READING for step in attack.steps)
+        and all(leading_keyword(step.sql) in READING and not step.before for step in attack.steps)
     ]
 
 
