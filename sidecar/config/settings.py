@@ -28,6 +28,7 @@ from sidecar.config.declaring import (
 )
 from sidecar.config.key_settings import MEMORY, POSTGRES, check_key_settings
 from sidecar.config.neon_settings import NEON_HTTP, check_neon_settings
+from sidecar.config.worker_settings import addresses, check_worker_settings
 from sidecar.core.errors import SettingsError
 from sidecar.core.issuer import IssuerSettings
 from sidecar.core.keys import Algorithm
@@ -219,6 +220,9 @@ class Config:
     max_concurrent_calls: int = setting(1000, "most calls that run or wait at a time", integer)
     max_message_bytes: int = setting(4 * 1024**2, "largest gRPC message, either way", size)
     drain_grace: float = setting(10.0, "how long a stop waits for calls in flight", duration)
+    workers: int = setting(
+        1, "how many processes serve, each on a port or socket of its own; one uses one core", integer
+    )
     event_loop: str = setting(
         "auto",
         "auto, uvloop or asyncio; auto: uvloop where it is installed",
@@ -234,10 +238,18 @@ class Config:
 
     def validate(self) -> None:
         """Raises SettingsError for settings that break a guarantee or contradict each other."""
-        addresses = [getattr(self, name) for name in ADDRESSES]
-        fixed = [canonical(address) for address in addresses if address and not takes_any_port(address)]
+        check_worker_settings(self)
+        every = [text for name in ADDRESSES for text in addresses(self, name)]
+        fixed = [canonical(text) for text in every if text and not takes_any_port(text)]
         if len(set(fixed)) < len(fixed):
-            raise SettingsError(f"{', '.join(ADDRESSES)} must all be different")
+            raise SettingsError(
+                f"{', '.join(ADDRESSES)} must all be different"
+                + (
+                    ", and so must the ports that follow them, one for each worker"
+                    if self.workers > 1
+                    else ""
+                )
+            )
         check_caller_settings(self)
         if self.dev_postgres_port > 65535:
             raise SettingsError("dev_postgres_port must be a port, 0 to 65535")
@@ -262,10 +274,10 @@ class Config:
             )
         if self.claim_key:
             ClaimKey.parse(self.claim_key)
-        if self.database_logins and self.pool_max_size >= self.database_logins:
+        if self.database_logins and self.pool_max_size + self.workers > self.database_logins:
             raise SettingsError(
                 "pool_max_size must be less than database_logins: each connection needs its own, and the "
-                "deny list has one as well"
+                "deny list has one as well" + (", in each of the workers" if self.workers > 1 else "")
             )
         if self.database_pooling == "transaction" and not self.shared_login:
             raise SettingsError(

@@ -7,7 +7,7 @@ as "other", so that nobody outside can make a new series.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from prometheus_client import (
@@ -19,8 +19,6 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.openmetrics import exposition as openmetrics
 
 from sidecar import __version__
 from sidecar.core import events
@@ -31,6 +29,7 @@ from sidecar.core.following import Follower
 from sidecar.core.keyring import Step
 from sidecar.core.revocations import Revocations
 from sidecar.core.rotation_settings import RotationSettings
+from sidecar.telemetry.exposition import Together, families_of, render
 from sidecar.telemetry.gauges import (
     KeyGauges,
     Keys,
@@ -40,6 +39,7 @@ from sidecar.telemetry.gauges import (
     RevocationGauges,
 )
 from sidecar.telemetry.key_store_gauges import KeyStoreGauges
+from sidecar.telemetry.worker_gauges import ReadWorkers, WorkerGauges
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -86,12 +86,14 @@ class Metrics:
         self._pool = PoolGauges()
         self._revocations = RevocationGauges()
         self._jwks_listener = ListenerGauges()
+        self._workers = WorkerGauges()
         for collector in (
             self._keys,
             self._key_store,
             self._pool,
             self._revocations,
             self._jwks_listener,
+            self._workers,
         ):
             self._registry.register(collector)
         ProcessCollector(registry=self._registry)
@@ -115,6 +117,7 @@ class Metrics:
             events.JwksServed: self._jwks_served,
             events.KeySetRefused: lambda event: self._sets_refused.inc(),
             events.PublicHttpEnded: lambda event: self._jwks_restarts.inc(),
+            events.WorkerEnded: self._workers.ended,
             events.DatabaseStateChanged: lambda event: self._db_up.set(event.reachable),
             events.ConnectionDiscarded: lambda event: self._discarded.of(event.cause).inc(),
             events.SafetyWeakened: lambda event: self._weakened.of(event.setting).set(1),
@@ -156,12 +159,21 @@ class Metrics:
         """Reads this deny list at every scrape."""
         self._revocations.watch(revocations)
 
-    def render(self, accept: str | None) -> tuple[bytes, str]:
-        """All metrics and their content type: OpenMetrics 1.0 for who accepts it, else Prometheus' text."""
-        if "application/openmetrics-text" in (accept or ""):
-            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
-            return text, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+    def watch_workers(self, read: ReadWorkers) -> None:
+        """Reads the state of these workers at every scrape."""
+        self._workers.watch(read)
+
+    def families(self) -> Any:
+        """All metrics as JSON holds them, for the process that shows those of several."""
+        return families_of(self._registry)
+
+    def render(self, accept: str | None, workers: Mapping[int, Any] | None = None) -> tuple[bytes, str]:
+        """All metrics and their content type, with what `families` of other processes gave, by number."""
+        return render(Together(self._registry, workers) if workers else self._registry, accept)
+
+    async def answer(self, accept: str | None) -> tuple[bytes, str]:
+        """As `render`, of this process alone, for who waits for an answer."""
+        return self.render(accept)
 
     def names(self) -> list[str]:
         """The name of every metric, as Prometheus shows it without the parts of a histogram."""

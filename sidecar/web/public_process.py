@@ -159,7 +159,7 @@ class PublicProcess:
 
 
 class _Child:
-    """The process as the listener sees it: whether it listens, what it was sent, for how long it is silent."""
+    """The process as the listener sees it: whether it listens, what it was sent, how long it is silent."""
 
     def __init__(self, heard: Callable[[bytes], None]) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
