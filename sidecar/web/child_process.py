@@ -80,7 +80,7 @@ class ChildProcess:
 
     def send(self, line: bytes) -> None:
         """Sends a line, if there is somebody to read it."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(line)
 
     async def reap(self, patience: float) -> int:

@@ -124,6 +124,7 @@ class Supervisor:
         return await worker.reap(0.0)
 
     async def _give_up(self, starting: Sequence[asyncio.Future[WorkerProcess]]) -> None:
+        self._workers = [None] * len(self._workers)
         for started in starting:
             started.cancel()
         for result in await asyncio.gather(*starting, return_exceptions=True):

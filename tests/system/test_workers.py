@@ -1,0 +1,349 @@
+"""Real supervisors with real workers: keys, revocations and metrics of all, accidents, stops."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jwt
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from usher.v1 import revocation_service_pb2 as pb
+from usher.v1 import token_service_pb2, token_service_pb2_grpc
+
+from tests.processes import Process, get, running, usher
+from tests.servers import Servers
+from tests.system.clients import DEADLINE, CachingVerifier, Client, as_user, connected, refusal
+
+PATIENCE = 30.0
+WITHOUT_DATABASE = {
+    "database_backend": "neon-http",
+    "database_url": "postgresql://authenticated@ep-quiet-hill-123456.eu-central-1.aws.neon.tech/app",
+    "neon_sql_url": "http://127.0.0.1:1/sql",
+    "shared_login": "true",
+}
+"""A deny list of Usher's own, because the database has none. Tokens need no database."""
+
+
+def holds(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@contextmanager
+def workers(folder: Path, settings: dict[str, str], count: int = 2, **more: str) -> Iterator[Process]:
+    more = {"grpc_admin_address": f"unix:{folder}/admin.sock", "workers": str(count)} | more
+    with running("serve", **(settings | more)) as process:
+        yield process.wait_for("started")
+
+
+@pytest.fixture
+def two(demo: dict[str, str], tmp_path: Path) -> Iterator[Process]:
+    with workers(tmp_path, demo, pool_max_size="4") as process:
+        holds(lambda: ready(process) == 2)
+        yield process
+
+
+def addresses(process: Process) -> list[str]:
+    return process.grpc_address.split(",")
+
+
+@contextmanager
+def clients(process: Process) -> Iterator[list[Client]]:
+    """One of each worker."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(connected(address)) for address in addresses(process)]
+
+
+def ready(process: Process) -> int:
+    return len(re.findall(r"^usher_worker_ready\{.*\} 1\.0$", get(process.url("/metrics"))[1], re.MULTILINE))
+
+
+def children(process: Process, program: str = "sidecar.app.") -> set[int]:
+    """The processes that it has started and that run such a program."""
+    done = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    found = (line.split(maxsplit=2) for line in done.stdout.splitlines())
+    return {int(pid) for pid, parent, args in found if int(parent) == process.process.pid and program in args}
+
+
+def alive(pid: int) -> bool:
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return done.stdout.strip() not in ("", "Z")
+
+
+def kid(token: str) -> str:
+    return str(jwt.get_unverified_header(token)["kid"])
+
+
+def kids(each: list[Client]) -> set[str]:
+    """What the workers sign with."""
+    return {kid(client.issue("alice", {})) for client in each}
+
+
+def verdict(client: Client, token: str) -> str:
+    try:
+        client.tokens.VerifyToken(token_service_pb2.VerifyTokenRequest(token=token), timeout=DEADLINE)
+    except grpc.RpcError as error:
+        return refusal(error)[1]
+    return "OK"
+
+
+def test_every_worker_issues_and_queries_and_one_key_set_verifies_all(two: Process) -> None:
+    verifier = CachingVerifier(two.jwks_url, keep_seconds=60)
+    with clients(two) as each:
+        tokens = [client.issue("alice", {"tenant_id": "acme"}) for client in each]
+        assert {verifier.verify(token)["sub"] for token in tokens} == {"alice"}
+        assert len({kid(token) for token in tokens}) == 1
+        for client in each:
+            assert client.rows(as_user("alice", tenant_id="acme"), "select id from users") == [("alice",)]
+            assert [verdict(client, token) for token in tokens] == ["OK", "OK"]
+
+
+def test_metrics_show_the_calls_of_each_worker(two: Process) -> None:
+    first, second = addresses(two)
+    for address, times in ((first, 3), (second, 1)):
+        with connected(address) as client:
+            for _ in range(times):
+                client.issue("alice", {})
+    text = get(two.url("/metrics"))[1]
+    counted = (
+        'usher_rpcs_total{{code="OK",method="IssueToken",service="usher.v1.TokenService",worker="{}"}} {}.0'
+    )
+    assert counted.format(0, 3) in text
+    assert counted.format(1, 1) in text
+    assert 'usher_worker_restarts_total{worker="1"} 0.0' in text
+    assert text.count("# TYPE usher_rpcs_total ") == 1
+    assert get(two.url("/readyz"))[0] == get(two.url("/livez"))[0] == 200
+    assert get(two.jwks_url)[0] == 200
+
+
+def test_rotations_reach_all_and_no_token_is_ever_unverifiable(two: Process) -> None:
+    """A verifier that fetches the set whenever it sees a key that it does not know, as all of them do."""
+    done = False
+
+    def issue(address: str) -> list[str]:
+        seen: dict[str, str] = {}
+        fetched = jwt.PyJWKClient(two.jwks_url, lifespan=60, cooldown_duration=0)
+        with connected(address) as client:
+            while not done:
+                token = client.issue("alice", {})
+                key = fetched.get_signing_key_from_jwt(token)  # raises for a kid that is not in the set
+                assert jwt.decode(token, key.key, algorithms=["ES256"], options={"verify_aud": False})
+                seen[kid(token)] = token
+        return list(seen)
+
+    with ThreadPoolExecutor(2) as pool:
+        issuing = [pool.submit(issue, address) for address in addresses(two)]
+        rotated: set[str] = set()
+        try:
+            for _ in range(4):
+                with clients(two) as each:
+                    known = rotated | kids(each)
+                    answer = usher("keys", "rotate", "--force", "--address", two.admin_grpc_address)
+                    assert answer.returncode == 0, answer.stderr
+                    holds(lambda: not kids(each) & known)  # noqa: B023 - asked before the next turn
+                    rotated |= kids(each)
+        finally:
+            done = True
+        assert len(rotated) == 4
+        for one in issuing:
+            assert rotated <= set(one.result())
+
+
+def test_a_key_that_is_revoked_is_gone_everywhere(two: Process) -> None:
+    with clients(two) as each:
+        token = each[1].issue("alice", {})
+        answer = usher("keys", "revoke", kid(token), "--address", two.admin_grpc_address)
+        assert answer.returncode == 0, answer.stderr
+        assert "has not confirmed" not in answer.stdout
+        for client in each:
+            assert verdict(client, token) == "TOKEN_KEY_UNKNOWN"
+            assert kid(client.issue("alice", {})) != kid(token)
+        assert kid(token) not in get(two.jwks_url)[1]
+
+
+@pytest.mark.parametrize("kept", ["in the database", "by the supervisor"])
+def test_tokens_that_are_revoked_are_refused_by_all(demo: dict[str, str], tmp_path: Path, kept: str) -> None:
+    settings = demo | {"pool_max_size": "4"} if kept == "in the database" else WITHOUT_DATABASE
+    with ExitStack() as stack:
+        process = stack.enter_context(workers(tmp_path, settings))
+        admin = stack.enter_context(connected(process.admin_grpc_address))
+        each = stack.enter_context(clients(process))
+        token = each[0].issue("mallory", {})
+        holds(lambda: {verdict(client, token) for client in each} == {"OK"})
+        request = pb.RevokeTokensRequest(revoked=pb.Revoked(sub="mallory"), duration=Duration(seconds=600))
+        answer = admin.revocations.RevokeTokens(request, timeout=DEADLINE)
+        assert answer.shared
+        for client in each:
+            holds(lambda client=client: verdict(client, token) == "TOKEN_REVOKED")
+        # One that comes later hears of it as well.
+        [other] = kill_one(process)
+        with connected(other) as again:
+            holds(lambda: answers(other) and verdict(again, token) == "TOKEN_REVOKED")
+
+
+def kill_one(process: Process) -> list[str]:
+    """Kills a worker; the addresses of all that ended, once it was noticed."""
+    os.kill(min(children(process, "sidecar.app.worker")), signal.SIGKILL)
+    ended = process.wait_for_event(lambda event: event.get("event") == "worker_ended")
+    assert ended["code"] == -signal.SIGKILL
+    return [addresses(process)[ended["worker"]]]
+
+
+def answers(address: str) -> bool:
+    with connected(address) as client:
+        try:
+            client.tokens.IssueToken(token_service_pb2.IssueTokenRequest(subject="alice"), timeout=DEADLINE)
+        except grpc.RpcError:
+            return False
+    return True
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_other_goes_on(two: Process) -> None:
+    known = kid(issued(two, 0))
+    [gone] = kill_one(two)
+    [other] = set(addresses(two)) - {gone}
+    assert answers(other)
+    assert get(two.jwks_url)[0] == get(two.url("/readyz"))[0] == 200
+    holds(lambda: answers(gone))
+    holds(lambda: ready(two) == 2)
+    assert {kid(issued(two, number)) for number in (0, 1)} == {known}
+    assert re.search(r'usher_worker_restarts_total\{worker="\d"\} 1.0', get(two.url("/metrics"))[1])
+    # It is not waited for, and what it signed with may go.
+    listing = usher("keys", "list", "--address", two.admin_grpc_address)
+    assert listing.stdout.count("\nreplica ") == 3, listing.stdout
+
+
+def issued(process: Process, number: int) -> str:
+    with connected(addresses(process)[number]) as client:
+        return client.issue("alice", {})
+
+
+def test_a_worker_that_hangs_is_replaced(two: Process) -> None:
+    os.kill(min(children(two, "sidecar.app.worker")), signal.SIGSTOP)
+    ended = two.wait_for_event(lambda event: event.get("event") == "worker_ended")
+    assert ended["code"] == -signal.SIGKILL
+    holds(lambda: ready(two) == 2)
+
+
+def test_nobody_is_left_when_the_supervisor_is_killed(two: Process) -> None:
+    left = children(two)
+    assert len(left) == 3
+    two.process.kill()
+    holds(lambda: not any(alive(pid) for pid in left))
+
+
+def test_a_stop_lets_calls_in_flight_end_in_all(two: Process) -> None:
+    left = children(two)
+    with ThreadPoolExecutor(2) as pool, clients(two) as each:
+        scope = as_user("alice", tenant_id="acme")
+        asked = [pool.submit(client.rows, scope, "select id from users, pg_sleep(1.5)") for client in each]
+        holds(lambda: sum(busy(two)) == 2)
+        two.process.send_signal(signal.SIGTERM)
+        two.wait_for("draining")
+        assert get(two.jwks_url)[0] == 200
+        assert get(two.url("/readyz"))[0] == 503
+        assert [answer.result() for answer in asked] == [[("alice",)]] * 2
+    assert two.process.wait(PATIENCE) == 0
+    assert not any(alive(pid) for pid in left)
+    assert two.events("uncaught") == two.events("worker_ended") == []
+
+
+def busy(process: Process) -> list[int]:
+    """How many connections each worker uses."""
+    text = get(process.url("/metrics"))[1]
+    return [int(float(each)) for each in re.findall(r'connections\{state="in_use",worker="\d"\} (\S+)', text)]
+
+
+def test_a_second_signal_ends_all_at_once(demo: dict[str, str], tmp_path: Path) -> None:
+    with workers(tmp_path, demo, pool_max_size="4", drain_grace="60s") as process:
+        left = children(process)
+        with ThreadPoolExecutor(1) as pool, clients(process) as each:
+            scope = as_user("alice", tenant_id="acme")
+            asked = pool.submit(each[1].rows, scope, "select id from users, pg_sleep(30)", timeout=60)
+            holds(lambda: sum(busy(process)) == 1)
+            process.process.send_signal(signal.SIGINT)
+            process.wait_for("draining")
+            process.process.send_signal(signal.SIGINT)
+            assert process.process.wait(10) == 128 + signal.SIGINT
+            assert isinstance(asked.exception(), grpc.RpcError)
+        holds(lambda: not any(alive(pid) for pid in left))
+
+
+def test_a_port_of_a_worker_that_is_taken_ends_the_start(demo: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        others = dict.fromkeys(("http_address", "admin_http_address"), "127.0.0.1:0")
+        own = {"workers": "2", "pool_max_size": "4", "grpc_address": f"127.0.0.1:{port - 1}"}
+        done = usher("serve", **(demo | own | others | {"issuer": "https://issuer.example"}))
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"usher: grpc_address: cannot listen on 127.0.0.1:{port}"), last
+    assert "Traceback" not in done.stderr
+    left = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    assert f"127.0.0.1:{port - 1}" not in left
+
+
+def test_workers_on_sockets_have_one_each_beside_the_other(demo: dict[str, str], tmp_path: Path) -> None:
+    with workers(tmp_path, demo, pool_max_size="4", grpc_address=f"unix:{tmp_path}/usher.sock") as process:
+        assert addresses(process) == [f"unix:{tmp_path}/usher.sock", f"unix:{tmp_path}/usher.sock.1"]
+        assert all(answers(address) for address in addresses(process))
+
+
+def test_a_client_with_round_robin_uses_all_of_them(two: Process) -> None:
+    """The target that docs/workers.md gives to clients in Python."""
+    options = (("grpc.lb_policy_name", "round_robin"), ("grpc.enable_http_proxy", 0))
+    with grpc.insecure_channel(f"ipv4:{two.grpc_address}", options=options) as channel:
+        stub = token_service_pb2_grpc.TokenServiceStub(channel)
+        counts: list[int] = []
+
+        def both() -> bool:
+            stub.IssueToken(
+                token_service_pb2.IssueTokenRequest(subject="a"), wait_for_ready=True, timeout=DEADLINE
+            )
+            counts[:] = calls(two)
+            return min(counts) > 2
+
+        holds(both)
+        assert max(counts) - min(counts) <= 4, counts
+
+
+def calls(process: Process) -> list[int]:
+    text = get(process.url("/metrics"))[1]
+    pattern = r'usher_rpcs_total\{code="OK",method="IssueToken",service="[^"]*",worker="\d"\} (\S+)'
+    return [int(float(each)) for each in re.findall(pattern, text)]
+
+
+def test_a_key_store_in_postgres_is_shared_with_other_sidecars(
+    postgres_servers: Servers, demo: dict[str, str], tmp_path: Path
+) -> None:
+    with postgres_servers.database() as dsn:
+        settings = demo | {"pool_max_size": "4"} | postgres_servers.install_key_store(dsn)
+        with workers(tmp_path, settings) as process:
+            listing = usher("keys", "list", "--address", process.admin_grpc_address).stdout
+            assert listing.count("\nreplica ") == 3, listing
+            verifier = CachingVerifier(process.jwks_url, keep_seconds=60)
+            tokens = [issued(process, number) for number in (0, 1)]
+            assert [verifier.verify(token)["sub"] for token in tokens] == ["alice", "alice"]
+            [gone] = kill_one(process)
+            holds(lambda: answers(gone))
+            holds(
+                lambda: (
+                    usher("keys", "list", "--address", process.admin_grpc_address).stdout.count("\nreplica ")
+                    == 3
+                )
+            )
