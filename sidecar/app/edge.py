@@ -93,7 +93,7 @@ class PublicSide:
     """The public listener and the admin one, fed from a key store, and what observes them. Signs nothing."""
 
     def __init__(self, config: Config, clock: Clock, store: KeyStore) -> None:
-        self.metrics = Metrics(clock, ())
+        self.metrics = Metrics(clock, (), answers_calls=False)
         self._config = config
         self._clock = clock
         self._rotation = config.rotation_settings

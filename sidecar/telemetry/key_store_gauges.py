@@ -10,7 +10,6 @@ from prometheus_client.registry import Collector
 from sidecar.core import gating
 from sidecar.core.following import Follower
 from sidecar.core.key_store import OTHERS
-from sidecar.core.memory_keys import MemoryKeyStore
 from sidecar.core.rotation_settings import VERIFIER_CACHE_SECONDS, RotationSettings
 
 
@@ -78,7 +77,7 @@ class KeyStoreGauges(Collector):
 
     def _gap(self, follower: Follower, settings: RotationSettings) -> float:
         """For as long as a verifier, or a cache in front of it, may have a set from before the start."""
-        if follower.store.kind != MemoryKeyStore.kind:
+        if follower.store.lasting:
             return 0.0
         passed = follower.clock.monotonic() - self._since
         return max(0.0, VERIFIER_CACHE_SECONDS + settings.max_age - passed)

@@ -76,11 +76,15 @@ class _Series(Generic[M]):
 class Metrics:
     """Counts what happens."""
 
-    def __init__(self, clock: Clock, rpcs: Iterable[str]) -> None:
-        """`rpcs` names every method of the contract as package.Service/Method."""
+    def __init__(self, clock: Clock, rpcs: Iterable[str], *, answers_calls: bool = True) -> None:
+        """`rpcs` names every method of the contract as package.Service/Method.
+
+        A process that answers no calls has no gauges of what they need: 0 would be a database that is down.
+        """
         self._clock = clock
         self._rpcs = {tuple(rpc.split("/", 1)) for rpc in rpcs}
         self._registry = CollectorRegistry()
+        self._of_calls = self._registry if answers_calls else None
         self._keys = KeyGauges(clock)
         self._key_store = KeyStoreGauges()
         self._pool = PoolGauges()
@@ -214,7 +218,7 @@ class Metrics:
             "backend",
         )
         self._db_up = Gauge(
-            "usher_db_up", "Whether the database can be used: 1 or 0.", registry=self._registry
+            "usher_db_up", "Whether the database can be used: 1 or 0.", registry=self._of_calls
         )
         self._discarded = self._counter(
             "usher_db_connections_discarded_total",
@@ -276,10 +280,10 @@ class Metrics:
         self._stale = Gauge(
             "usher_policy_stale",
             "Whether the policy file is newer than the policy in force, because it was refused: 1 or 0.",
-            registry=self._registry,
+            registry=self._of_calls,
         )
         self._callers = Gauge(
-            "usher_policy_callers", "Callers in the policy in force.", registry=self._registry
+            "usher_policy_callers", "Callers in the policy in force.", registry=self._of_calls
         )
         self._callers_refused = self._counter(
             "usher_callers_refused_total", "Calls from nobody known, by the proof that did not hold.", "proof"
@@ -288,7 +292,7 @@ class Metrics:
             "usher_caller_jwks_fetches_total", "Fetches of the keys of service-account tokens.", "outcome"
         )
         self._caller_keys = Gauge(
-            "usher_caller_jwks_keys", "Keys of service-account tokens in use.", registry=self._registry
+            "usher_caller_jwks_keys", "Keys of service-account tokens in use.", registry=self._of_calls
         )
         self._claim_key_reloads = self._counter(
             "usher_claim_key_reloads_total", "Readings of another claim key, by outcome.", "outcome"
@@ -299,12 +303,12 @@ class Metrics:
         self._tls_stale = Gauge(
             "usher_tls_stale",
             "Whether the TLS files are newer than what is in force, because they were refused: 1 or 0.",
-            registry=self._registry,
+            registry=self._of_calls,
         )
         self._tls_expiry = Gauge(
             "usher_tls_certificate_expiry_timestamp_seconds",
             "When the server's certificate in force expires; 0 without TLS.",
-            registry=self._registry,
+            registry=self._of_calls,
         )
         self._revocation_reads = self._counter(
             "usher_revocation_reads_total", "Readings of the deny list, by outcome.", "outcome"

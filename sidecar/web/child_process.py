@@ -69,7 +69,10 @@ class ChildProcess:
             )
         except BaseException:
             child.kill()
+            process.wait()  # it was killed: at once
             ours.close()
+            if process.stdin is not None:
+                process.stdin.close()
             raise
         return child
 

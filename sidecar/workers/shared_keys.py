@@ -31,8 +31,9 @@ _PLACE: Final = "workers"
 class LinkKeyStore:
     """A KeyStore that asks the supervisor."""
 
-    kind = "supervisor"
+    kind = "memory"
     shared = True
+    lasting = True
 
     def __init__(self, link: Link, sealer: Sealer, clock: Clock) -> None:
         """`link` hands the news CHANGED to `wake`."""
@@ -62,8 +63,8 @@ class LinkKeyStore:
         return Swapped(outcome=Outcome(said["outcome"]), ring=self._ring(said["ring"]))
 
     async def record(self, beat: Beat, fetches: Sequence[Fetch] = ()) -> None:
-        # The public listener is the supervisor's: no fetches are seen here.
-        await self._ask("keys_record", dataclasses.asdict(beat))
+        told = [dataclasses.asdict(fetch) for fetch in fetches]
+        await self._ask("keys_record", {"beat": dataclasses.asdict(beat), "fetches": told})
 
     async def leave(self, replica: str) -> None:
         await self._ask("keys_leave", replica, seconds=LEAVE_SECONDS)
@@ -120,9 +121,9 @@ def key_answers(
             await changed()
         return {"outcome": swapped.outcome.value, "ring": packed(swapped.ring, sealer)}
 
-    async def record(beat: Any) -> None:
-        replicas.add(beat["replica"])
-        await store.record(Beat(**beat))
+    async def record(asked: Any) -> None:
+        replicas.add(asked["beat"]["replica"])
+        await store.record(Beat(**asked["beat"]), [Fetch(**fetch) for fetch in asked["fetches"]])
 
     async def leave(replica: str) -> None:
         replicas.discard(replica)
