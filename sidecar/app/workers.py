@@ -60,8 +60,11 @@ async def serve(
         # The JWKS first: no worker signs with a key that is not served.
         opened = await side.open(stack, {"workers": workers.supervisor.trouble}, workers.metrics)
         stack.push_async_callback(workers.supervisor.stop, 0.0)
-        if not await _done_before(stop, workers.supervisor.start()):
-            return
+        try:
+            if not await _done_before(stop, workers.supervisor.start()):
+                return
+        except (EOFError, TimeoutError):
+            raise SettingsError("workers: one ended or hung at its start; the log says why") from None
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(run(), name=name) for name, run in opened.tasks.items()]
             running.append(tasks.create_task(workers.pass_on(reload or asyncio.Event()), name="reload"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -33,6 +35,12 @@ WITHOUT_DATABASE = {
     "shared_login": "true",
 }
 """A deny list of Usher's own, because the database has none. Tokens need no database."""
+POLICY = """\
+[callers.anonymous]
+methods = ["IssueToken"]
+subjects = ["alice"]
+rate_limit = {{ per_second = 0.001, burst = {burst} }}
+"""
 
 
 def holds(condition: Callable[[], Any]) -> None:
@@ -308,9 +316,49 @@ def test_a_port_of_a_worker_that_is_taken_ends_the_start(demo: dict[str, str]) -
 
 
 def test_workers_on_sockets_have_one_each_beside_the_other(demo: dict[str, str], tmp_path: Path) -> None:
-    with workers(tmp_path, demo, pool_max_size="4", grpc_address=f"unix:{tmp_path}/usher.sock") as process:
+    settings = {"pool_max_size": "4", "connect_address": "127.0.0.1:0"}
+    with workers(tmp_path, demo | settings, grpc_address=f"unix:{tmp_path}/usher.sock") as process:
         assert addresses(process) == [f"unix:{tmp_path}/usher.sock", f"unix:{tmp_path}/usher.sock.1"]
         assert all(answers(address) for address in addresses(process))
+        connect = process.addresses["connect"].split(",")
+        assert len(set(connect)) == 2
+        for address in connect:
+            request = urllib.request.Request(
+                f"http://{address}/usher.v1.TokenService/IssueToken",
+                b'{"subject": "alice"}',
+                {"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+                assert kid(json.load(answer)["token"])
+
+
+def test_a_hangup_has_all_read_the_policy_whose_limit_they_share(
+    demo: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY.format(burst=2))
+    with workers(tmp_path, demo | {"policy_file": str(file)}, pool_max_size="4") as process:
+        process.process.send_signal(signal.SIGHUP)
+        holds(lambda: len(process.events("policy_loaded")) == 4)
+        with clients(process) as each:
+            for client in each:
+                assert client.issue("alice", {})
+                with pytest.raises(grpc.RpcError) as caught:
+                    client.issue("alice", {})
+                assert refusal(caught.value)[1] == "RATE_LIMITED"
+        # One that cannot be divided changes nothing.
+        file.write_text(POLICY.format(burst=1))
+        holds(lambda: [event["outcome"] for event in process.events("policy_loaded")][4:] == ["refused"] * 2)
+
+
+def test_a_policy_that_cannot_be_divided_ends_the_start(demo: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY.format(burst=1))
+    free = dict.fromkeys(("grpc_address", "http_address", "admin_http_address"), "127.0.0.1:0")
+    settings = demo | free | {"policy_file": str(file), "issuer": "https://issuer.example", "workers": "2"}
+    done = usher("serve", **(settings | {"pool_max_size": "4"}))
+    assert done.returncode == 2
+    assert "rate_limit: a burst of 1 cannot be divided among 2 workers" in done.stderr.splitlines()[-1]
 
 
 def test_a_client_with_round_robin_uses_all_of_them(two: Process) -> None:
