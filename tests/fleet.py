@@ -70,6 +70,10 @@ class Line:
     def shared(self) -> bool:
         return self._store.shared
 
+    @property
+    def lasting(self) -> bool:
+        return self._store.lasting
+
     async def load(self) -> Snapshot:
         return await self._call(self._store.load())
 

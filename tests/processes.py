@@ -98,7 +98,7 @@ class Process:
 
     def wait_for(self, phase: str) -> Process:
         """Returns once the log has the event `lifecycle` with this phase; learns the addresses on the way."""
-        self.wait_for_event(lambda event: event.get("event") == "lifecycle" and event.get("phase") == phase)
+        self.wait_for_event(lambda event: _is_phase(event, phase))
         return self
 
     def wait_for_event(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Process:
                 raise AssertionError("it says no more:\n" + "\n".join(self.lines)) from None
             assert line is not None, "it ended:\n" + "\n".join(self.lines)
             event = _event(line)
-            if event.get("event") == "lifecycle" and event.get("phase") == "started":
+            if _is_phase(event, "started"):
                 self.addresses = dict(part.split("=", 1) for part in event["detail"].split())
             if wanted(event):
                 return event
@@ -171,6 +171,11 @@ def get(url: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def _is_phase(event: Mapping[str, Any], phase: str) -> bool:
+    """Of the whole sidecar, not of one of its workers."""
+    return event.get("event") == "lifecycle" and event.get("phase") == phase and "worker" not in event
 
 
 def _event(line: str) -> dict[str, Any]:

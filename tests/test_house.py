@@ -31,7 +31,7 @@ from sidecar.services.access import ACCESS, Listener
 from sidecar.services.status import CODES
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("core", "services", "postgres", "rpc", "connect", "web", "telemetry", "embedded", "cli")
+ROOMS = ("core", "services", "postgres", "rpc", "connect", "web", "telemetry", "embedded", "workers", "cli")
 LONGEST_FILE = 400
 
 # Seen through the tests of the file beside them, or only declarations.

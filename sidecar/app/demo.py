@@ -35,7 +35,7 @@ async def database(config: Config, say: Callable[[str], None]) -> AsyncIterator[
     await postgres.start()
     try:
         # A session that has just ended keeps its login for a moment.
-        logins = config.pool_max_size + 2
+        logins = config.pool_max_size + config.workers + 1
         key = await _fill(postgres, logins)
         yield Made(url=postgres.dsn(LOGINS, DATABASE), logins=logins, claim_key=key)
     finally:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sidecar.app import public_http
 from sidecar.config import Config
@@ -19,8 +19,8 @@ from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import Event, JwksServed, KeyStoreStateChanged, Lifecycle, Observer, RotationFailed
 from sidecar.core.following import Follower
-from sidecar.core.health import Check, Health
-from sidecar.core.key_store import FetchLog
+from sidecar.core.health import Check, Health, Trouble
+from sidecar.core.key_store import FetchLog, KeyStore
 from sidecar.core.keyring import KeyRing, PublishedKeys, publish
 from sidecar.core.publication import Publication
 from sidecar.core.ring_clock import RingClock
@@ -28,7 +28,7 @@ from sidecar.core.rotation_settings import RotationSettings
 from sidecar.postgres.key_store import PostgresKeyStore
 from sidecar.telemetry.logs import observe as log
 from sidecar.telemetry.metrics import Metrics
-from sidecar.web.probes import Probes
+from sidecar.web.probes import Probes, Render
 from sidecar.web.public_process import PublicProcess
 from sidecar.web.server import HttpListener
 
@@ -89,6 +89,94 @@ class Edge:
         return True
 
 
+class PublicSide:
+    """The public listener and the admin one, fed from a key store, and what observes them. Signs nothing."""
+
+    def __init__(self, config: Config, clock: Clock, store: KeyStore) -> None:
+        self.metrics = Metrics(clock, (), answers_calls=False)
+        self._config = config
+        self._clock = clock
+        self._rotation = config.rotation_settings
+        self._key_clock = RingClock(clock)
+        self._fetches = FetchLog(self._key_clock, self._rotation.verifiers)
+        self._health: Health | None = None
+        self.follower = Follower(
+            store, self._rotation, self._key_clock, self.observe, signs=False, fetches=self._fetches
+        )
+
+    def observe(self, event: Event) -> None:
+        """An Observer."""
+        self.metrics.observe(event)
+        log(event)
+        if isinstance(event, JwksServed) and event.version:
+            self._fetches.note(event.agent, event.version)
+        if isinstance(event, KeyStoreStateChanged):
+            self.wake()
+
+    def wake(self) -> None:
+        """Says that a check may have changed."""
+        if self._health is not None:
+            self._health.wake()
+
+    async def open(
+        self,
+        stack: contextlib.AsyncExitStack,
+        troubles: Mapping[str, Trouble] | None = None,
+        render: Render | None = None,
+    ) -> OpenSide:
+        """Opens both ports, once `follower` has joined a store whose ring has begun; `stack` closes them.
+
+        `troubles` are checks besides that of the key store, `render` shows other metrics than these alone.
+        Raises SettingsError when an address cannot be had.
+        """
+        config, rotation = self._config, self._rotation
+        edge = Edge(self.follower, rotation, self._key_clock, self.observe)
+        public = PublicProcess(
+            config.http_address,
+            lambda: edge.published,
+            public_http.command(config.issuer_url, rotation.verifiers, config.log_format, config.log_level),
+            self._clock,
+            self.observe,
+            self.metrics.observe,
+        )
+        edge.refresh = public.refresh
+        health = self._health = Health(
+            {"key_store": self.follower.trouble} | dict(troubles or {}), self._clock
+        )
+        self.metrics.watch_keys(edge, rotation)
+        self.metrics.watch_key_store(self.follower, rotation)
+        self.metrics.watch_jwks_listener(lambda: public.lag)
+        probes = Probes(render or self.metrics.answer, health.checks)
+        admin = HttpListener("admin_http_address", config.admin_http_address, probes.answer, self.observe)
+        http = await public.start()
+        stack.push_async_callback(public.stop, 1.0)
+        admin_http = await admin.start()
+        stack.push_async_callback(admin.stop, 1.0)
+        return OpenSide(
+            addresses=EdgeAddresses(http=http, admin_http=admin_http),
+            health=health,
+            tasks={
+                "keys": edge.run,
+                "public_http": public.run,
+                "health": lambda: health.watch(self._say),
+            },
+        )
+
+    async def _say(self, checks: tuple[Check, ...]) -> None:
+        if all(check.ok for check in checks):
+            self.observe(Lifecycle(phase="ready"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSide:
+    """A public side whose ports are open."""
+
+    addresses: EdgeAddresses
+    health: Health
+    tasks: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
+    """What keeps it going, each until cancelled."""
+
+
 async def serve(
     config: Config, clock: Clock, stop: asyncio.Event, started: Callable[[EdgeAddresses], None]
 ) -> None:
@@ -98,66 +186,24 @@ async def serve(
     """
     if config.key_store == MEMORY:
         raise SettingsError("key_store: set it to postgres; the keys of a sidecar in memory are its own")
-    metrics = Metrics(clock, ())
-    rotation = config.rotation_settings
-    key_clock = RingClock(clock)
-    fetches = FetchLog(key_clock, rotation.verifiers)
-    wake: list[Callable[[], None]] = []
-
-    def observe(event: Event) -> None:
-        metrics.observe(event)
-        log(event)
-        if isinstance(event, JwksServed) and event.version:
-            fetches.note(event.agent, event.version)
-        if isinstance(event, KeyStoreStateChanged):
-            for listener in wake:
-                listener()
-
-    store = PostgresKeyStore(config.key_store_url, None, clock)
-    follower = Follower(store, rotation, key_clock, observe, signs=False, fetches=fetches)
+    side = PublicSide(config, clock, PostgresKeyStore(config.key_store_url, None, clock))
+    observe = side.observe
     async with contextlib.AsyncExitStack() as stack:
         # After the public port: whoever is forgotten must not be asked for keys any more.
-        stack.push_async_callback(follower.leave)
-        if not await _first_key(follower, stop, observe):
+        stack.push_async_callback(side.follower.leave)
+        if not await _first_key(side.follower, stop, observe):
             return
-        edge = Edge(follower, rotation, key_clock, observe)
-        public = PublicProcess(
-            config.http_address,
-            lambda: edge.published,
-            public_http.command(config.issuer_url, rotation.verifiers, config.log_format, config.log_level),
-            clock,
-            observe,
-            metrics.observe,
-        )
-        edge.refresh = public.refresh
-        health = Health({"key_store": follower.trouble}, clock)
-        wake.append(health.wake)
-        metrics.watch_keys(edge, rotation)
-        metrics.watch_key_store(follower, rotation)
-        metrics.watch_jwks_listener(lambda: public.lag)
-        probes = Probes(metrics.render, health.checks)
-        admin = HttpListener("admin_http_address", config.admin_http_address, probes.answer, observe)
-        http = await public.start()
-        stack.push_async_callback(public.stop, 1.0)
-        admin_http = await admin.start()
-        stack.push_async_callback(admin.stop, 1.0)
-        addresses = EdgeAddresses(http=http, admin_http=admin_http)
-
-        async def say(checks: tuple[Check, ...]) -> None:
-            if all(check.ok for check in checks):
-                observe(Lifecycle(phase="ready"))
-
+        opened = await side.open(stack)
         async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(edge.run(), name="keys"),
-                tasks.create_task(public.run(), name="public_http"),
-                tasks.create_task(health.watch(say), name="health"),
-            ]
-            observe(Lifecycle(phase="started", detail=f"http={http} admin_http={admin_http}"))
+            running = [tasks.create_task(run(), name=name) for name, run in opened.tasks.items()]
+            addresses = opened.addresses
+            observe(
+                Lifecycle(phase="started", detail=f"http={addresses.http} admin_http={addresses.admin_http}")
+            )
             started(addresses)
             await stop.wait()
             observe(Lifecycle(phase="draining"))
-            health.stop()
+            opened.health.stop()
             for task in running:
                 task.cancel()
     observe(Lifecycle(phase="stopped"))

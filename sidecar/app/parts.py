@@ -33,13 +33,13 @@ from sidecar.core.events import (
     SafetyWeakened,
 )
 from sidecar.core.following import Follower
-from sidecar.core.health import Health, Trouble
+from sidecar.core.health import Check, Health, Trouble
 from sidecar.core.issuer import Issuer
-from sidecar.core.key_store import FetchLog
+from sidecar.core.key_store import FetchLog, KeyStore
 from sidecar.core.policy import Authorizer
 from sidecar.core.queries import ScopedQueries
 from sidecar.core.revocation_memory import MemoryRevocations
-from sidecar.core.revocations import Revocations
+from sidecar.core.revocations import Revocations, RevocationStore
 from sidecar.core.ring_clock import RingClock
 from sidecar.core.rotation import Rotator, join
 from sidecar.core.rotation_settings import SAFE_LEAD_SECONDS
@@ -64,6 +64,22 @@ from sidecar.web.server import HttpListener
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Above:
+    """What a worker has from its supervisor."""
+
+    workers: int
+    """How many there are, which share what the settings allow."""
+    revocations: RevocationStore
+    """The deny list, where the database has none."""
+    key_store: KeyStore | None
+    """None for one that the settings name, which each worker reaches by itself."""
+    built: Callable[[Parts], None]
+    """Is given the parts before they start."""
+    checked: Callable[[Sequence[Check]], None]
+    """Is told of the checks, whenever they change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Everything that runs. Built, but not started."""
 
@@ -80,12 +96,21 @@ class Parts:
     rpc: RpcListener
     rpc_admin: RpcListener | None
     connect: ConnectListener | None
+    metrics: Metrics
+    http: HttpParts | None
+    """None in a worker, whose supervisor has them for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpParts:
+    """The listeners of HTTP."""
+
     public: PublicProcess
     admin: HttpListener
 
 
-async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
-    """The parts, with a key ring; `reload` asks for another look at the policy file.
+async def build(config: Config, clock: Clock, reload: asyncio.Event, above: Above | None = None) -> Parts:
+    """The parts, with a key ring; `reload` asks for another look at the policy file. `above`: of a worker.
 
     Raises SettingsError for settings that cannot be served, and UsherError when the key store cannot be used.
     """
@@ -106,7 +131,8 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
             for listener in wake:
                 listener()
 
-    _say_what_weakens(config, observe)
+    if above is None:
+        say_what_weakens(config, observe)
     catalog = _catalog(config)
     reloader = (
         PolicyReloader(Path(config.policy_file), catalog.names, clock, observe, reload)
@@ -114,17 +140,17 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
         else None
     )
     policy = reloader.first() if reloader else None
-    authorizer = Authorizer(policy, clock, observe)
+    authorizer = Authorizer(policy, clock, observe, processes=above.workers if above else 1)
     callers = build_callers(config, policy, clock, observe)
 
     def the_issuer() -> Issuer:
         return issuer  # it asks the deny list, which may be in the database
 
     database = build_backend(config, clock, observe, the_issuer)
-    revocations = Revocations(
-        database.revocations or MemoryRevocations(clock), config.revocation_settings, clock, observe
-    )
-    follower = Follower(await build_key_store(config, clock), rotation, key_clock, observe, fetches=fetches)
+    shared = above.revocations if above else MemoryRevocations(clock)
+    revocations = Revocations(database.revocations or shared, config.revocation_settings, clock, observe)
+    store = (above and above.key_store) or await build_key_store(config, clock)
+    follower = Follower(store, rotation, key_clock, observe, fetches=fetches)
     try:
         ring = await join(follower, rotation, observe)
     except BaseException:
@@ -178,17 +204,21 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
     rpc = functools.partial(
         RpcListener, every=every, max_message_bytes=config.max_message_bytes, reflection=config.reflection
     )
-    public = PublicProcess(
-        config.http_address,
-        lambda: signer.published,
-        public_http.command(config.issuer_url, rotation.verifiers, config.log_format, config.log_level),
-        clock,
-        observe,
-        metrics.observe,
-    )
-    signer.on_publish(public.refresh)
-    metrics.watch_jwks_listener(lambda: public.lag)
-    probes = Probes(metrics.render, health.checks)
+    http = None
+    if above is None:
+        public = PublicProcess(
+            config.http_address,
+            lambda: signer.published,
+            public_http.command(config.issuer_url, rotation.verifiers, config.log_format, config.log_level),
+            clock,
+            observe,
+            metrics.observe,
+        )
+        signer.on_publish(public.refresh)
+        metrics.watch_jwks_listener(lambda: public.lag)
+        probes = Probes(metrics.answer, health.checks)
+        admin = HttpListener("admin_http_address", config.admin_http_address, probes.answer, observe)
+        http = HttpParts(public=public, admin=admin)
     return Parts(
         calls=calls,
         callers=callers,
@@ -207,8 +237,8 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event) -> Parts:
             else None
         ),
         connect=_connect(config, calls, rpcs, callers, clock, observe) if config.connect_address else None,
-        public=public,
-        admin=HttpListener("admin_http_address", config.admin_http_address, probes.answer, observe),
+        metrics=metrics,
+        http=http,
     )
 
 
@@ -249,7 +279,7 @@ def _catalog(config: Config) -> Catalog:
     return load_statements(Path(config.statements_dir), config.max_sql_bytes)
 
 
-def _say_what_weakens(config: Config, observe: Observer) -> None:
+def say_what_weakens(config: Config, observe: Observer) -> None:
     for setting, consequence in config.weakened():
         observe(SafetyWeakened(setting=setting, consequence=consequence))
     if config.database_backend == NEON_HTTP and config.key_store == MEMORY:

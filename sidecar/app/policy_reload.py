@@ -59,6 +59,7 @@ class PolicyReloader:
     async def _load(self, authorizer: Authorizer, configure: Callable[[Policy], None]) -> None:
         try:
             policy = await asyncio.to_thread(load_policy, self._path, self._statements)
+            authorizer.check(policy)
             # Callers first: a new one whom the old rules do not name is refused for this moment.
             configure(policy)
         except Exception as error:

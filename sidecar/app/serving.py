@@ -12,7 +12,7 @@ import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sidecar.app.parts import Parts, build
+from sidecar.app.parts import Above, Parts, build
 from sidecar.config import Config
 from sidecar.core.clock import Clock
 from sidecar.core.events import Lifecycle
@@ -30,10 +30,22 @@ class Addresses:
     """Where a started sidecar listens."""
 
     grpc: str
+    """With workers, here and at `connect`, the address of each, by commas."""
     grpc_admin: str
     http: str
     admin_http: str
     connect: str = ""
+
+    def text(self) -> str:
+        """Those that there are, in one line."""
+        named = (
+            ("grpc", self.grpc),
+            ("grpc_admin", self.grpc_admin),
+            ("connect", self.connect),
+            ("http", self.http),
+            ("admin_http", self.admin_http),
+        )
+        return " ".join(f"{name}={address}" for name, address in named if address)
 
 
 async def serve(
@@ -42,14 +54,23 @@ async def serve(
     stop: asyncio.Event,
     started: Callable[[Addresses], None],
     reload: asyncio.Event | None = None,
+    above: Above | None = None,
 ) -> None:
     """Serves until `stop` is set, then drains. `started` is called once every port is open.
 
-    Setting `reload` has files read again at once.
+    Setting `reload` has files read again at once. `above` is given to a worker.
 
     Raises SettingsError when an address cannot be had, and an ExceptionGroup when a task dies.
     """
-    parts = await build(config, clock, reload or asyncio.Event())
+    parts = await build(config, clock, reload or asyncio.Event(), above)
+    if above is not None:
+        above.built(parts)
+
+    async def publish(checks: tuple[Check, ...]) -> None:
+        await _publish(parts, checks)
+        if above is not None:
+            above.checked(checks)
+
     async with contextlib.AsyncExitStack() as stack:
         # After the public port: whoever is forgotten must not be asked for keys any more.
         stack.push_async_callback(parts.follower.leave)
@@ -61,15 +82,16 @@ async def serve(
                 tasks.create_task(parts.rotator.run(), name="rotation"),
                 tasks.create_task(parts.database.run(), name="database"),
                 tasks.create_task(parts.revocations.run(), name="revocations"),
-                tasks.create_task(parts.health.watch(lambda checks: _publish(parts, checks)), name="health"),
-                tasks.create_task(parts.public.run(), name="public_http"),
+                tasks.create_task(parts.health.watch(publish), name="health"),
             ]
+            if parts.http is not None:
+                running.append(tasks.create_task(parts.http.public.run(), name="public_http"))
             if parts.policy_reloader is not None:
                 reloading = parts.policy_reloader.run(parts.authorizer, parts.callers.configure)
                 running.append(tasks.create_task(reloading, name="policy"))
             running += [tasks.create_task(run(), name=name) for name, run in parts.callers.tasks().items()]
             _settle_memory()
-            _say(parts, "started", _listening(addresses))
+            _say(parts, "started", addresses.text())
             started(addresses)
             await stop.wait()
             await _drain(parts, config.drain_grace)
@@ -88,10 +110,12 @@ def _settle_memory() -> None:
 
 async def _listen(parts: Parts, config: Config, stack: contextlib.AsyncExitStack) -> Addresses:
     """Opens the ports. The stack closes them in reverse, the public one last of all."""
-    http = await parts.public.start()
-    stack.push_async_callback(parts.public.stop, 1.0)
-    admin_http = await parts.admin.start()
-    stack.push_async_callback(parts.admin.stop, 1.0)
+    http = admin_http = ""
+    if parts.http is not None:
+        http = await parts.http.public.start()
+        stack.push_async_callback(parts.http.public.stop, 1.0)
+        admin_http = await parts.http.admin.start()
+        stack.push_async_callback(parts.http.admin.stop, 1.0)
     for listener in filter(None, (parts.rpc, parts.rpc_admin)):
         await listener.start()
         stack.push_async_callback(listener.stop, 0.0)
@@ -136,17 +160,6 @@ async def _drain(parts: Parts, grace: float) -> None:
         await parts.connect.stop(_LAST_ANSWERS_SECONDS)
     for listener in listeners:
         await listener.stop(_LAST_ANSWERS_SECONDS)
-
-
-def _listening(addresses: Addresses) -> str:
-    named = (
-        ("grpc", addresses.grpc),
-        ("grpc_admin", addresses.grpc_admin),
-        ("connect", addresses.connect),
-        ("http", addresses.http),
-        ("admin_http", addresses.admin_http),
-    )
-    return " ".join(f"{name}={address}" for name, address in named if address)
 
 
 def _say(parts: Parts, phase: str, detail: str = "") -> None:

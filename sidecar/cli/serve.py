@@ -83,24 +83,28 @@ def _dev_config(chosen: argparse.Namespace) -> Config:
 
 async def _dev_until_signal(config: Config) -> int:
     from sidecar.app import demo
-    from sidecar.app.serving import serve
 
     stop, reload = stop_on_signals(), _reload_on_hangup()
     async with demo.database(config, _progress) as made:
         if stop.is_set():
             return 0
         config = replace(config, database_url=made.url, database_logins=made.logins, claim_key=made.claim_key)
-        await serve(
+        await _serve_by(config)(
             config, SystemClock(), stop, lambda addresses: print(_welcome(addresses), flush=True), reload
         )
     return 0
 
 
 async def _until_signal(config: Config, started: Callable[[Addresses], None]) -> int:
-    from sidecar.app.serving import serve
-
-    await serve(config, SystemClock(), stop_on_signals(), started, _reload_on_hangup())
+    await _serve_by(config)(config, SystemClock(), stop_on_signals(), started, _reload_on_hangup())
     return 0
+
+
+def _serve_by(config: Config) -> Callable[..., Coroutine[Any, Any, None]]:
+    """One process, or a supervisor of several."""
+    from sidecar.app import serving, workers
+
+    return serving.serve if config.workers == 1 else workers.serve
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -131,8 +135,9 @@ def _progress(text: str) -> None:
 
 def _welcome(addresses: Addresses) -> str:
     usher = _command()
-    at = "" if addresses.grpc == Config().grpc_address else f" --address {addresses.grpc}"
-    connect = f"\n  Connect      http://{addresses.connect}" if addresses.connect else ""
+    first = addresses.grpc.partition(",")[0]
+    at = "" if first == Config().grpc_address else f" --address {first}"
+    connect = "".join(f"\n  Connect      http://{each}" for each in addresses.connect.split(",") if each)
     jwks = f"http://{addresses.http}/.well-known/jwks.json"
     return f"""
 Usher is ready. Ctrl-C stops it and its database.

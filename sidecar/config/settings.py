@@ -8,6 +8,7 @@ from typing import Final
 
 from sidecar.config.addresses import canonical, is_local, is_wildcard, takes_any_port
 from sidecar.config.caller_settings import check_caller_settings
+from sidecar.config.database_settings import check_database_settings
 from sidecar.config.declaring import (
     Declared,
     address,
@@ -29,13 +30,13 @@ from sidecar.config.declaring import (
 from sidecar.config.key_settings import MEMORY, POSTGRES, check_key_settings
 from sidecar.config.neon_settings import NEON_HTTP, check_neon_settings
 from sidecar.config.stream_settings import check_stream_settings
+from sidecar.config.worker_settings import addresses, check_worker_settings
 from sidecar.core.errors import SettingsError
 from sidecar.core.issuer import IssuerSettings
 from sidecar.core.keys import Algorithm
 from sidecar.core.queries import QuerySettings
 from sidecar.core.revocations import RevocationSettings
 from sidecar.core.rotation_settings import RotationSettings
-from sidecar.postgres.claim_key import ClaimKey
 from sidecar.postgres.pool import Pooling, PoolSettings
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 
@@ -229,6 +230,9 @@ class Config:
     max_concurrent_calls: int = setting(1000, "most calls that run or wait at a time", integer)
     max_message_bytes: int = setting(4 * 1024**2, "largest gRPC message, either way", size)
     drain_grace: float = setting(10.0, "how long a stop waits for calls in flight", duration)
+    workers: int = setting(
+        1, "how many processes serve, each on a port or socket of its own; one uses one core", integer
+    )
     event_loop: str = setting(
         "auto",
         "auto, uvloop or asyncio; auto: uvloop where it is installed",
@@ -244,10 +248,18 @@ class Config:
 
     def validate(self) -> None:
         """Raises SettingsError for settings that break a guarantee or contradict each other."""
-        addresses = [getattr(self, name) for name in ADDRESSES]
-        fixed = [canonical(address) for address in addresses if address and not takes_any_port(address)]
+        check_worker_settings(self)
+        every = [text for name in ADDRESSES for text in addresses(self, name)]
+        fixed = [canonical(text) for text in every if text and not takes_any_port(text)]
         if len(set(fixed)) < len(fixed):
-            raise SettingsError(f"{', '.join(ADDRESSES)} must all be different")
+            raise SettingsError(
+                f"{', '.join(ADDRESSES)} must all be different"
+                + (
+                    ", and so must the ports that follow them, one for each worker"
+                    if self.workers > 1
+                    else ""
+                )
+            )
         check_caller_settings(self)
         if self.dev_postgres_port > 65535:
             raise SettingsError("dev_postgres_port must be a port, 0 to 65535")
@@ -270,18 +282,7 @@ class Config:
                 f"issuer: {self.http_address} is no address that a verifier could ask; set issuer to the "
                 "public URL under which the JWKS is reached"
             )
-        if self.claim_key:
-            ClaimKey.parse(self.claim_key)
-        if self.database_logins and self.pool_max_size >= self.database_logins:
-            raise SettingsError(
-                "pool_max_size must be less than database_logins: each connection needs its own, and the "
-                "deny list has one as well"
-            )
-        if self.database_pooling == "transaction" and not self.shared_login:
-            raise SettingsError(
-                "database_pooling=transaction needs shared_login: all sessions of a pooler are one login's"
-            )
-        self._check_backend()
+        check_database_settings(self)
         check_neon_settings(self)
         check_key_settings(self)
         check_stream_settings(self)
@@ -290,17 +291,6 @@ class Config:
         self.query_settings.validate()
         self.claim_settings.validate()
         self.revocation_settings.validate()
-
-    def _check_backend(self) -> None:
-        if self.database_backend == "pg_session_jwt" and not self.pool_settings.own_sessions:
-            raise SettingsError(
-                "database_backend=pg_session_jwt needs a key in each session, which a pooler in transaction "
-                "mode would hand to others or drop; use database_pooling=direct, and a host without -pooler"
-            )
-        if self.unsigned_claims and self.database_backend != "postgres":
-            raise SettingsError(
-                "unsigned_claims needs database_backend=postgres: any other way the claims cannot be forged"
-            )
 
     @property
     def issuer_url(self) -> str:

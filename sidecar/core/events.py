@@ -182,6 +182,26 @@ class PublicHttpEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEnded:
+    """A worker ended unasked, or hung, and is replaced in `again_in` seconds.
+
+    `code` is as in PublicHttpEnded.
+    """
+
+    worker: int
+    code: int
+    again_in: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerNotStarted:
+    """A worker that was to replace another did not start, and is tried again. `detail` is public text."""
+
+    worker: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseStateChanged:
     """The database became reachable or not; `detail` is public text without addresses or passwords."""
 
@@ -315,6 +335,8 @@ Event = (
     | JwksServed
     | KeySetRefused
     | PublicHttpEnded
+    | WorkerEnded
+    | WorkerNotStarted
     | DatabaseStateChanged
     | ConnectionDiscarded
     | Lifecycle

@@ -106,7 +106,12 @@ class KeyStore(Protocol):
 
     @property
     def shared(self) -> bool:
-        """Whether other processes use it, and it outlives this one."""
+        """Whether other processes use it."""
+        ...
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it outlives this process."""
         ...
 
     async def load(self) -> Snapshot:

@@ -15,6 +15,7 @@ class MemoryKeyStore:
     """A KeyStore of this process."""
 
     kind = "memory"
+    lasting = False
 
     def __init__(self, clock: Clock, ring: KeyRing | None = None, *, shared: bool = False) -> None:
         """`clock` is the store's own. `shared` says that several rotators use it; for tests."""

@@ -97,6 +97,7 @@ class PostgresKeyStore:
 
     kind = "postgres"
     shared = True
+    lasting = True
 
     def __init__(self, url: str, sealer: Sealer | None, clock: Clock) -> None:
         """`sealer` None: only public halves are read, and nothing is changed. Raises SettingsError."""

@@ -77,7 +77,7 @@ class KeyStoreGauges(Collector):
 
     def _gap(self, follower: Follower, settings: RotationSettings) -> float:
         """For as long as a verifier, or a cache in front of it, may have a set from before the start."""
-        if follower.store.shared:
+        if follower.store.lasting:
             return 0.0
         passed = follower.clock.monotonic() - self._since
         return max(0.0, VERIFIER_CACHE_SECONDS + settings.max_age - passed)

@@ -84,6 +84,8 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.JwksServed: ("jwks_served", logging.DEBUG),
     events.KeySetRefused: ("key_set_refused", logging.ERROR),
     events.PublicHttpEnded: ("public_http_ended", logging.ERROR),
+    events.WorkerEnded: ("worker_ended", logging.ERROR),
+    events.WorkerNotStarted: ("worker_not_started", logging.ERROR),
     events.DatabaseStateChanged: ("database_state_changed", _database_level),
     events.ConnectionDiscarded: ("connection_discarded", logging.INFO),
     events.Lifecycle: ("lifecycle", logging.INFO),
@@ -116,8 +118,10 @@ def observe(event: events.Event) -> None:
         _log.log(number, name, extra={_FIELDS: _fields(event)})
 
 
-def configure(form: str, level: str, stream: TextIO | None = None) -> None:
+def configure(form: str, level: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:
     """Sends every log line of this process to `stream` (stderr), and nothing else there.
+
+    `worker` is the number of the worker that this process is: every line has it.
 
     `form` is text, json or auto (text on a terminal); `level` the lowest level of our own events. Other
     libraries are heard from warning up.
@@ -125,7 +129,7 @@ def configure(form: str, level: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     as_text = form == "text" or (form == "auto" and stream.isatty())
     handler = _Handler(stream)
-    handler.setFormatter(_TextFormatter() if as_text else _JsonFormatter())
+    handler.setFormatter(_TextFormatter(worker) if as_text else _JsonFormatter(worker))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
@@ -194,15 +198,23 @@ class _Handler(logging.StreamHandler[TextIO]):
 class _Formatter(logging.Formatter):
     """What both forms share: the parts of a line."""
 
+    def __init__(self, worker: int | None) -> None:
+        super().__init__()
+        self._of_worker: dict[str, Any] = {} if worker is None else {"worker": worker}
+
     def parts(self, record: logging.LogRecord) -> dict[str, Any]:
         """Time (UTC), level, event and fields."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        parts = {"time": f"{moment}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
+        parts: dict[str, Any] = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+        }
         fields: dict[str, Any] | None = getattr(record, _FIELDS, None)
         if fields is not None:
-            return parts | {"event": record.getMessage()} | fields
+            return parts | {"event": record.getMessage()} | self._of_worker | fields
         parts |= {
             "event": LIBRARY_MESSAGE,
+            **self._of_worker,
             "logger": record.name,
             "place": f"{Path(record.pathname).name}:{record.lineno} {record.funcName}",
         }

@@ -7,7 +7,7 @@ as "other", so that nobody outside can make a new series.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from prometheus_client import (
@@ -19,8 +19,6 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.openmetrics import exposition as openmetrics
 
 from sidecar import __version__
 from sidecar.core import events
@@ -31,6 +29,7 @@ from sidecar.core.following import Follower
 from sidecar.core.keyring import Step
 from sidecar.core.revocations import Revocations
 from sidecar.core.rotation_settings import RotationSettings
+from sidecar.telemetry.exposition import Together, families_of, render
 from sidecar.telemetry.gauges import (
     KeyGauges,
     Keys,
@@ -40,6 +39,7 @@ from sidecar.telemetry.gauges import (
     RevocationGauges,
 )
 from sidecar.telemetry.key_store_gauges import KeyStoreGauges
+from sidecar.telemetry.worker_gauges import ReadWorkers, WorkerGauges
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -76,22 +76,28 @@ class _Series(Generic[M]):
 class Metrics:
     """Counts what happens."""
 
-    def __init__(self, clock: Clock, rpcs: Iterable[str]) -> None:
-        """`rpcs` names every method of the contract as package.Service/Method."""
+    def __init__(self, clock: Clock, rpcs: Iterable[str], *, answers_calls: bool = True) -> None:
+        """`rpcs` names every method of the contract as package.Service/Method.
+
+        A process that answers no calls has no gauges of what they need: 0 would be a database that is down.
+        """
         self._clock = clock
         self._rpcs = {tuple(rpc.split("/", 1)) for rpc in rpcs}
         self._registry = CollectorRegistry()
+        self._of_calls = self._registry if answers_calls else None
         self._keys = KeyGauges(clock)
         self._key_store = KeyStoreGauges()
         self._pool = PoolGauges()
         self._revocations = RevocationGauges()
         self._jwks_listener = ListenerGauges()
+        self._workers = WorkerGauges()
         for collector in (
             self._keys,
             self._key_store,
             self._pool,
             self._revocations,
             self._jwks_listener,
+            self._workers,
         ):
             self._registry.register(collector)
         ProcessCollector(registry=self._registry)
@@ -116,6 +122,7 @@ class Metrics:
             events.JwksServed: self._jwks_served,
             events.KeySetRefused: lambda event: self._sets_refused.inc(),
             events.PublicHttpEnded: lambda event: self._jwks_restarts.inc(),
+            events.WorkerEnded: self._workers.ended,
             events.DatabaseStateChanged: lambda event: self._db_up.set(event.reachable),
             events.ConnectionDiscarded: lambda event: self._discarded.of(event.cause).inc(),
             events.SafetyWeakened: lambda event: self._weakened.of(event.setting).set(1),
@@ -157,12 +164,21 @@ class Metrics:
         """Reads this deny list at every scrape."""
         self._revocations.watch(revocations)
 
-    def render(self, accept: str | None) -> tuple[bytes, str]:
-        """All metrics and their content type: OpenMetrics 1.0 for who accepts it, else Prometheus' text."""
-        if "application/openmetrics-text" in (accept or ""):
-            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
-            return text, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+    def watch_workers(self, read: ReadWorkers) -> None:
+        """Reads the state of these workers at every scrape."""
+        self._workers.watch(read)
+
+    def families(self) -> Any:
+        """All metrics as JSON holds them, for the process that shows those of several."""
+        return families_of(self._registry)
+
+    def render(self, accept: str | None, workers: Mapping[int, Any] | None = None) -> tuple[bytes, str]:
+        """All metrics and their content type, with what `families` of other processes gave, by number."""
+        return render(Together(self._registry, workers) if workers else self._registry, accept)
+
+    async def answer(self, accept: str | None) -> tuple[bytes, str]:
+        """As `render`, of this process alone, for who waits for an answer."""
+        return self.render(accept)
 
     def names(self) -> list[str]:
         """The name of every metric, as Prometheus shows it without the parts of a histogram."""
@@ -207,7 +223,7 @@ class Metrics:
             "backend",
         )
         self._db_up = Gauge(
-            "usher_db_up", "Whether the database can be used: 1 or 0.", registry=self._registry
+            "usher_db_up", "Whether the database can be used: 1 or 0.", registry=self._of_calls
         )
         self._discarded = self._counter(
             "usher_db_connections_discarded_total",
@@ -269,10 +285,10 @@ class Metrics:
         self._stale = Gauge(
             "usher_policy_stale",
             "Whether the policy file is newer than the policy in force, because it was refused: 1 or 0.",
-            registry=self._registry,
+            registry=self._of_calls,
         )
         self._callers = Gauge(
-            "usher_policy_callers", "Callers in the policy in force.", registry=self._registry
+            "usher_policy_callers", "Callers in the policy in force.", registry=self._of_calls
         )
         self._callers_refused = self._counter(
             "usher_callers_refused_total", "Calls from nobody known, by the proof that did not hold.", "proof"
@@ -281,7 +297,7 @@ class Metrics:
             "usher_caller_jwks_fetches_total", "Fetches of the keys of service-account tokens.", "outcome"
         )
         self._caller_keys = Gauge(
-            "usher_caller_jwks_keys", "Keys of service-account tokens in use.", registry=self._registry
+            "usher_caller_jwks_keys", "Keys of service-account tokens in use.", registry=self._of_calls
         )
         self._claim_key_reloads = self._counter(
             "usher_claim_key_reloads_total", "Readings of another claim key, by outcome.", "outcome"
@@ -292,12 +308,12 @@ class Metrics:
         self._tls_stale = Gauge(
             "usher_tls_stale",
             "Whether the TLS files are newer than what is in force, because they were refused: 1 or 0.",
-            registry=self._registry,
+            registry=self._of_calls,
         )
         self._tls_expiry = Gauge(
             "usher_tls_certificate_expiry_timestamp_seconds",
             "When the server's certificate in force expires; 0 without TLS.",
-            registry=self._registry,
+            registry=self._of_calls,
         )
         self._revocation_reads = self._counter(
             "usher_revocation_reads_total", "Readings of the deny list, by outcome.", "outcome"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -15,7 +15,7 @@ LIVE_PATH: Final = "/livez"
 READY_PATH: Final = "/readyz"
 
 
-Render = Callable[[str | None], tuple[bytes, str]]
+Render = Callable[[str | None], Awaitable[tuple[bytes, str]]]
 """From an Accept header, or None, to the metrics' text and its content type."""
 
 
@@ -26,7 +26,7 @@ class Probes:
         """`checks` is asked once a request to /readyz and must be quick; ready is when all are ok."""
         self._render = render
         self._checks = checks
-        self._answers: dict[str, Callable[[web.BaseRequest], web.Response]] = {
+        self._answers: dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
             METRICS_PATH: self._metrics,
             LIVE_PATH: _live,
             READY_PATH: self._ready,
@@ -39,16 +39,16 @@ class Probes:
             return refusal(404)
         if request.method not in ALLOWED_METHODS:
             return method_not_allowed()
-        return answer(request)
+        return await answer(request)
 
-    def _metrics(self, request: web.BaseRequest) -> web.Response:
-        body, content_type = self._render(request.headers.get("Accept"))
+    async def _metrics(self, request: web.BaseRequest) -> web.Response:
+        body, content_type = await self._render(request.headers.get("Accept"))
         return web.Response(
             body=body,
             headers=COMMON_HEADERS | {"Content-Type": content_type, "Cache-Control": "no-store"},
         )
 
-    def _ready(self, request: web.BaseRequest) -> web.Response:
+    async def _ready(self, request: web.BaseRequest) -> web.Response:
         checks = self._checks()
         ready = all(check.ok for check in checks)
         return json_answer(
@@ -60,6 +60,6 @@ class Probes:
         )
 
 
-def _live(request: web.BaseRequest) -> web.Response:
+async def _live(request: web.BaseRequest) -> web.Response:
     """That this is answered is all there is to say: the event loop runs."""
     return json_answer(200, {"live": True})

@@ -8,10 +8,8 @@ and stays bound, so that connections wait while a process that died is replaced.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
-import subprocess
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -19,7 +17,8 @@ from typing import Final
 from sidecar.core.clock import Clock
 from sidecar.core.events import JwksServed, Observer, PublicHttpEnded, RpcFault
 from sidecar.core.keyring import PublishedKeys
-from sidecar.web.feed import Lines, Order, order_line, report_of
+from sidecar.web.child_process import ENDING_SECONDS, ChildProcess
+from sidecar.web.feed import Order, order_line, report_of
 from sidecar.web.server import address_of, bind
 
 START_SECONDS: Final = 30.0
@@ -30,8 +29,6 @@ MOST_SILENT_LOOKS: Final = 10
 """A process that reports nothing for so many is taken for stuck and replaced. Looks are counted, not seconds:
 a machine that stood still has no silent process."""
 LAGS_KEPT: Final = 60
-ENDING_SECONDS: Final = 5.0
-"""For a process to end once all its connections are closed."""
 KEPT_VARIABLES: Final = (
     "LANG",
     "LC_ALL",
@@ -131,26 +128,9 @@ class PublicProcess:
 
     async def _spawn(self) -> _Child:
         """A process that listens. Raises OSError, TimeoutError, or EOFError when it ended at once."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            files = (theirs.fileno(), *(each.fileno() for each in self._sockets))
-            try:
-                process = subprocess.Popen(  # noqa: S603, ASYNC220  the command is ours; returns at its exec
-                    [*self._command, str(files[0]), ",".join(map(str, files[1:]))],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=files,
-                    env={name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
-                    # A terminal's Ctrl-C is for the sidecar. No session of its own: Linux would let it take
-                    # turns with whole sessions, seconds long where many are busy (sched(7), autogroup).
-                    process_group=0,
-                )
-            except BaseException:
-                ours.close()
-                raise
-        child = _Child(process, self._heard)
+        child = _Child(self._heard)
+        await child.start(self._command, self._sockets)
         try:
-            await child.connect(ours)
             child.send(self._published())
             async with asyncio.timeout(START_SECONDS):
                 await asyncio.wait([child.ready, child.ended], return_when=asyncio.FIRST_COMPLETED)
@@ -179,50 +159,41 @@ class PublicProcess:
 
 
 class _Child:
-    """One process, from its start to its end."""
+    """The process as the listener sees it: whether it listens, what it was sent, how long it is silent."""
 
-    def __init__(self, process: subprocess.Popen[bytes], heard: Callable[[bytes], None]) -> None:
-        loop = asyncio.get_running_loop()
-        self.ready: asyncio.Future[None] = loop.create_future()
-        self.ended: asyncio.Future[None] = loop.create_future()
-        """When its end of the channel is closed, which nothing but its end does."""
+    def __init__(self, heard: Callable[[bytes], None]) -> None:
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.silent_looks = 0
-        self._process = process
         self._heard = heard
         self._sent: PublishedKeys | None = None
-        self._transport: asyncio.WriteTransport | None = None
+        self._process: ChildProcess
 
-    async def connect(self, channel: socket.socket) -> None:
-        """Takes up our end of the channel."""
-        self._transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: Lines(self._line, self._end), channel
+    async def start(self, command: Sequence[str], sockets: Sequence[socket.socket]) -> None:
+        """Starts it. Raises OSError."""
+        environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+        self._process = await ChildProcess.start(
+            command, self._line, sockets=sockets, environment=environment
         )
+
+    @property
+    def ended(self) -> asyncio.Future[None]:
+        """When it has ended."""
+        return self._process.ended
 
     def send(self, published: PublishedKeys) -> None:
         """Sends a set, unless it is the one that was sent last."""
-        if published is not self._sent and self._transport is not None:
-            self._transport.write(order_line(Order(published=published)))
+        if published is not self._sent:
+            self._process.send(order_line(Order(published=published)))
             self._sent = published
 
     async def stop(self, grace: float) -> None:
         """Has it end; by force when it does not."""
-        if self._transport is not None:
-            self._transport.write(order_line(Order(stop=grace)))
+        self._process.send(order_line(Order(stop=grace)))
         await self.reap(grace + ENDING_SECONDS)
 
     async def reap(self, patience: float) -> int:
         """Waits for the end, makes one after `patience` seconds, and returns the exit status."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await asyncio.shield(self.ended)
-        try:
-            code = await asyncio.to_thread(self._process.wait, ENDING_SECONDS if self.ended.done() else 0.0)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            code = await asyncio.to_thread(self._process.wait)
-        if self._transport is not None:
-            self._transport.close()
-        return code
+        return await self._process.reap(patience)
 
     def kill(self) -> None:
         """Ends it at once."""
@@ -234,7 +205,3 @@ class _Child:
         if report.ready and not self.ready.done():
             self.ready.set_result(None)
         self._heard(line)
-
-    def _end(self) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.app.parts import _say_what_weakens
+from sidecar.app.parts import say_what_weakens
 from sidecar.config import load
 from sidecar.core.events import SafetyWeakened
 from sidecar.core.sealing import new_key
@@ -27,7 +27,7 @@ def test_keys_in_memory_are_warned_of_where_neon_reads_the_set(
     settings: dict[str, str], warned: bool
 ) -> None:
     seen = Recorder()
-    _say_what_weakens(load({}, settings, None), seen)
+    say_what_weakens(load({}, settings, None), seen)
     said = [event for event in seen.of(SafetyWeakened) if event.setting == "key_store"]
     assert len(said) == warned
     assert all("key_store=postgres" in event.consequence for event in said)

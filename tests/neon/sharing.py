@@ -136,6 +136,7 @@ class _Waited:
 
     kind = "postgres"
     shared = True
+    lasting = True
 
     def __init__(self, store: KeyStore, working: Callable[[], Any]) -> None:
         self._store = store

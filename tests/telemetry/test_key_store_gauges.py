@@ -9,7 +9,7 @@ from sidecar.core.keys import Algorithm, generate
 from sidecar.core.memory_keys import MemoryKeyStore
 from sidecar.core.ring_clock import RingClock
 from sidecar.core.rotation import join
-from sidecar.core.rotation_settings import RotationSettings
+from sidecar.core.rotation_settings import VERIFIER_CACHE_SECONDS, RotationSettings
 from sidecar.telemetry.key_store_gauges import KeyStoreGauges
 from tests.fakes import START, FakeClock, Recorder
 
@@ -41,7 +41,7 @@ async def test_what_is_known_of_the_store_and_of_other_replicas() -> None:
     await one.sync()
     assert read(gauges) == {
         "key_store_info memory": 1,
-        "key_store_gap_seconds": 0,
+        "key_store_gap_seconds": VERIFIER_CACHE_SECONDS + SETTINGS.max_age - 10,
         "key_store_version": 2,
         "key_store_silent_seconds": 0,
         "key_store_skew_seconds": 0,

@@ -198,6 +198,16 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
     ),
     (events.PublicHttpEnded(code=-9), "error", {"event": "public_http_ended", "code": -9}),
     (
+        events.WorkerEnded(worker=1, code=-9, again_in=0.5),
+        "error",
+        {"event": "worker_ended", "worker": 1, "code": -9, "again_in": 0.5},
+    ),
+    (
+        events.WorkerNotStarted(worker=1, detail="grpc_address: taken"),
+        "error",
+        {"event": "worker_not_started", "worker": 1, "detail": "grpc_address: taken"},
+    ),
+    (
         events.DatabaseStateChanged(reachable=False, detail="does not answer"),
         "warning",
         {"event": "database_state_changed", "reachable": False, "detail": "does not answer"},

@@ -18,6 +18,7 @@ from sidecar.core.revocation_memory import MemoryRevocations
 from sidecar.core.revocations import Revocations, RevocationSettings
 from sidecar.core.signer import Signer
 from sidecar.telemetry.metrics import MOST_SERIES, Metrics, documented_names
+from sidecar.telemetry.worker_gauges import WorkerState
 from tests.fakes import START, FakeClock, Recorder
 
 RPCS = ("usher.v1.TokenService/IssueToken", "usher.v1.QueryService/RunScopedQuery")
@@ -70,6 +71,7 @@ def busy_metrics() -> Metrics:
     )
     metrics.watch_revocations(revocations)
     metrics.watch_jwks_listener(lambda: 0.002)
+    metrics.watch_workers(lambda: [WorkerState(up=True, ready=True)] * 2)
     seen: list[events.Event] = [
         finished(),
         finished(code="PERMISSION_DENIED", reason="ROW_LEVEL_SECURITY", blame="caller"),
@@ -91,6 +93,8 @@ def busy_metrics() -> Metrics:
         events.JwksServed(status=200, agent="neon-proxy"),
         events.KeySetRefused(version=4, served=5, empty=False),
         events.PublicHttpEnded(code=-9),
+        events.WorkerEnded(worker=1, code=-9, again_in=0.5),
+        events.WorkerNotStarted(worker=1, detail="grpc_address: taken"),
         events.DatabaseStateChanged(reachable=True, detail="the database is ready"),
         events.ConnectionDiscarded(cause="TimeoutError"),
         events.Lifecycle(phase="ready"),
@@ -132,6 +136,7 @@ def test_every_event_is_counted() -> None:
         assert sample(metrics, f"usher_key_{name}_total") == 1
     assert sample(metrics, "usher_jwks_requests_total", code="200", agent="neon-proxy") == 1
     assert sample(metrics, "usher_jwks_last_fetch_timestamp_seconds", agent="neon-proxy") == START
+    assert sample(metrics, "usher_worker_restarts_total", worker="1") == 1
     assert sample(metrics, "usher_db_up") == 1
     assert sample(metrics, "usher_db_connections_discarded_total", cause="TimeoutError") == 1
     assert sample(metrics, "usher_safety_weakened", setting="allow_anonymous") == 1
@@ -302,3 +307,12 @@ def test_alert_rules_use_only_metrics_that_exist() -> None:
     used = {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"\busher_\w+", text)}
     assert used
     assert used <= set(documented_names())
+
+
+def test_a_process_without_calls_says_nothing_of_their_database() -> None:
+    metrics = Metrics(FakeClock(), (), answers_calls=False)
+    metrics.observe(events.PolicyLoaded(outcome="loaded", callers=3))
+    text = metrics.render(None)[0]
+    assert b"usher_key_store_up" in text
+    for name in (b"usher_db_up", b"usher_policy_stale", b"usher_tls_stale"):
+        assert name not in text

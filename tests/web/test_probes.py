@@ -25,7 +25,7 @@ class Parts:
         self.checks: Sequence[Check] = (KEYS_OK, DATABASE_OK)
         self.accepted: list[str | None] = []
 
-    def render(self, accept: str | None) -> tuple[bytes, str]:
+    async def render(self, accept: str | None) -> tuple[bytes, str]:
         self.accepted.append(accept)
         return b"usher_up 1\n", "text/plain; version=0.0.4; charset=utf-8"
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from sidecar.core.callers import ANONYMOUS_NAME, Caller
 from sidecar.core.clock import Clock
-from sidecar.core.errors import Reason, UsherError
+from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import Observer, PolicyDecided
 from sidecar.core.policy.deciding import UNLIMITED, Ask, Grant, check_method, decide
 from sidecar.core.policy.rates import RateLimiter
@@ -19,7 +19,13 @@ UNKNOWN: Final = "unknown"
 class Authorizer:
     """Decides by the policy in force and reports each decision. Without a policy everything is allowed."""
 
-    def __init__(self, policy: Policy | None, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, policy: Policy | None, clock: Clock, observer: Observer, *, processes: int = 1
+    ) -> None:
+        """`processes` is how many share the rate limits. Raises SettingsError as `check`."""
+        self._processes = processes
+        if policy is not None:
+            self.check(policy)
         self._policy = policy
         self._clock = clock
         self._observer = observer
@@ -29,6 +35,15 @@ class Authorizer:
     def policy(self) -> Policy | None:
         """The policy now; immutable."""
         return self._policy
+
+    def check(self, policy: Policy) -> None:
+        """Raises SettingsError for a rate limit of which a process would have no share."""
+        for name, rules in policy.callers.items():
+            if rules.rate_limit is not None and rules.rate_limit.burst < self._processes:
+                raise SettingsError(
+                    f"callers.{name}.rate_limit: a burst of {rules.rate_limit.burst} cannot be divided among "
+                    f"{self._processes} workers; set burst to {self._processes} or more"
+                )
 
     def replace(self, policy: Policy) -> None:
         """Puts another policy in force, whole. Callers whose rate limit stays keep what they have used."""
@@ -67,7 +82,9 @@ class Authorizer:
         rules = policy.callers.get(caller.name)
         if rules is None or rules.rate_limit is None:
             return
-        wait = self._limiter.take(caller.name, rules.rate_limit, self._clock.monotonic())
+        wait = self._limiter.take(
+            caller.name, rules.rate_limit.share(self._processes), self._clock.monotonic()
+        )
         if wait > 0.0:
             rule = f"callers.{caller.name}.rate_limit"
             raise UsherError(

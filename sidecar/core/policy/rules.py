@@ -59,6 +59,10 @@ class Rate:
         """A rate; without a burst, as many at once as in one second."""
         return cls(per_second=per_second, burst=burst or max(1, math.ceil(per_second)))
 
+    def share(self, count: int) -> Rate:
+        """What one of `count` processes may let through, so that all of them let through no more."""
+        return self if count == 1 else Rate(per_second=self.per_second / count, burst=self.burst // count)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:

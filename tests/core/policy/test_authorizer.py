@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.core.callers import ANONYMOUS, Caller, Proof
-from sidecar.core.errors import Reason, UsherError
+from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import PolicyDecided
 from sidecar.core.policy import UNLIMITED, Ask, Authorizer, Policy, Principal, Rules
 from sidecar.core.policy.authorizer import UNKNOWN
@@ -98,3 +98,21 @@ def test_a_replaced_policy_is_in_force_at_once_and_keeps_what_was_used() -> None
     assert refusal(authorizer, CALLER).reason is Reason.RATE_LIMITED
     authorizer.replace(Policy(callers={"other": Rules()}))
     assert refusal(authorizer, CALLER).reason is Reason.POLICY_REFUSED
+
+
+def test_processes_let_through_no_more_together_than_one_would() -> None:
+    clock, policy = FakeClock(), Policy(callers={"orders": RULES})
+    each = [Authorizer(policy, clock, Recorder(), processes=2) for _ in range(2)]
+    for authorizer in each:
+        authorizer.admit(CALLER, "WhoAmI")
+        refused = refusal(authorizer, CALLER)
+        assert (refused.reason, refused.retry_after) == (Reason.RATE_LIMITED, 1.0)
+
+
+def test_a_burst_that_cannot_be_divided_is_refused() -> None:
+    policy = Policy(callers={"orders": RULES})
+    with pytest.raises(SettingsError, match="burst of 2 cannot be divided among 3 workers"):
+        Authorizer(policy, FakeClock(), Recorder(), processes=3)
+    authorizer = Authorizer(None, FakeClock(), Recorder(), processes=3)
+    with pytest.raises(SettingsError, match=r"callers\.orders\.rate_limit"):
+        authorizer.check(policy)
