@@ -1,4 +1,5 @@
-"""How much is measured: the full bench, the quick one, and the smallest that still goes everywhere."""
+"""How much is measured: the full bench, what the promised figures need, the quick one, and the smallest that
+still goes everywhere."""
 
 from __future__ import annotations
 
@@ -53,6 +54,15 @@ QUICK: Final = Plan(
     distances=(1, 5),
     stream_seconds=15.0,
 )
+PROMISES: Final = Plan(
+    name="promises",
+    rounds=5,
+    seconds=1.5,
+    warm=0.4,
+    works=("issue_es256", "query10", "query100", "transaction2"),
+    outstanding=(BUSY,),
+    distances=(1, 5),
+)
 SMOKE: Final = Plan(
     name="smoke",
     rounds=1,
@@ -66,4 +76,4 @@ SMOKE: Final = Plan(
     stream_seconds=1.0,
     guards=("claims",),
 )
-PLANS: Final = {plan.name: plan for plan in (FULL, QUICK, SMOKE)}
+PLANS: Final = {plan.name: plan for plan in (FULL, PROMISES, QUICK, SMOKE)}

@@ -1,4 +1,4 @@
-"""The bench: python -m bench.run [--quick]. `make bench` does it; bench/README.md says how to read it."""
+"""The bench: python -m bench.run [--quick | --promises]. `make bench` does it; bench/README.md says how to read it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def measure(plan: Plan, wanted: Sequence[str], postgrest: str, say: Callab
 def main(arguments: Sequence[str]) -> int:
     """Measures, prints, and writes the files."""
     chosen = _parser().parse_args(arguments)
-    plan = PLANS["quick" if chosen.quick else chosen.plan]
+    plan = PLANS[chosen.plan]
     about, started = machine.describe(), time.monotonic()
 
     def say(text: str) -> None:
@@ -84,8 +84,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: plausible, not exact")
-    parser.add_argument("--plan", choices=tuple(PLANS), default="full")
+    plans = parser.add_mutually_exclusive_group()
+    for name, help in (
+        ("quick", "one short round: plausible, not exact"),
+        ("promises", "five rounds of what the promised figures need"),
+    ):
+        plans.add_argument(f"--{name}", action="store_const", const=name, dest="plan", help=help)
+    plans.add_argument("--plan", choices=tuple(PLANS), default="full")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections alone")
     parser.add_argument("--postgrest", default="", metavar="PATH", help="a PostgREST binary to compare with")
     parser.add_argument("--out", default=str(HERE), metavar="FOLDER", help="where results.* are written")
