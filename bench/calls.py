@@ -172,12 +172,10 @@ def _usher(target: Target, protocol: str, work: str) -> list[Call]:
     if work == "write":
         return [send(target, run, [query_request(WRITE, one, read_only=False) for one in _writes()])]
     if work == "transaction2":
-        bodies = [transaction_request([(READ, [10]), (WRITE, one)]) for one in _writes()]
-        return [send(target, f"{_QUERY}RunScopedTransaction", bodies)]
+        pairs = [transaction_request([(READ, [10]), (WRITE, one)]) for one in _writes()]
+        return [send(target, f"{_QUERY}RunScopedTransaction", pairs)]
     if work == "stream":
-        principal = query_service_pb2.Principal(subject=SUBJECT, claims=_claims())
-        scope = query_service_pb2.Scope(principal=principal)
-        body = query_service_pb2.StreamScopedQueryRequest(scope=scope, sql=MILLION).SerializeToString()
+        body = query_service_pb2.StreamScopedQueryRequest(scope=_scope(), sql=MILLION).SerializeToString()
         return [
             Call(
                 kind="stream",
@@ -188,24 +186,6 @@ def _usher(target: Target, protocol: str, work: str) -> list[Call]:
             )
         ]
     raise MissingError(f"it has no {work}")
-
-
-def _message(method: str, statements: str, sql: Sequence[str]) -> bytes:
-    """A request of a method that the contract may not have yet. Raises MissingError until it has."""
-    found = query_service_pb2.DESCRIPTOR.services_by_name["QueryService"].methods_by_name.get(method)
-    if found is None:
-        raise MissingError(f"the contract has no {method} yet")
-    parameters: dict[str, list[dict[str, Any]]] = {
-        READ: [{"int_value": 10}],
-        WRITE: [{"text_value": "written"}, {"int_value": 7}],
-    }
-    fields = [{"sql": one, "parameters": parameters.get(one, [])} for one in sql]
-    kind = getattr(query_service_pb2, found.input_type.name)
-    try:
-        request = kind(scope=_scope(), **({statements: fields} if statements else fields[0]))
-    except (TypeError, ValueError) as error:
-        raise MissingError(f"bench/calls.py does not know the fields of {method}: {error}") from None
-    return bytes(request.SerializeToString())
 
 
 def _hono(target: Target, work: str) -> list[Call]:

@@ -1,4 +1,4 @@
-"""The bench: python -m bench.run [--quick | --promises]. `make bench` does it; bench/README.md says how to read it."""
+"""The bench: `make bench` runs it, and bench/README.md says how to read it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         ("promises", "five rounds of what the promised figures need"),
     ):
         plans.add_argument(f"--{name}", action="store_const", const=name, dest="plan", help=help)
-    plans.add_argument("--plan", choices=tuple(PLANS), default="full")
+    plans.add_argument("--plan", choices=tuple(PLANS))
+    parser.set_defaults(plan="full")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections alone")
     parser.add_argument("--postgrest", default="", metavar="PATH", help="a PostgREST binary to compare with")
     parser.add_argument("--out", default=str(HERE), metavar="FOLDER", help="where results.* are written")
