@@ -154,11 +154,11 @@ async def test_each_has_the_whole_timeout_and_no_more(
         refused = await refused_transaction(
             backend,
             ALICE,
-            statement(insert(1), timeout=0.5),
-            statement("select pg_sleep(0.3)", timeout=0.5),
-            statement(switch, timeout=0.5),
-            statement("select pg_sleep(0.3)", timeout=0.5),
-            statement("select pg_sleep(60)", timeout=0.5),
+            statement(insert(1), timeout=1.0),
+            statement("select pg_sleep(0.55)", timeout=1.0),
+            statement(switch, timeout=1.0),
+            statement("select pg_sleep(0.55)", timeout=1.0),
+            statement("select pg_sleep(60)", timeout=1.0),
         )
         assert refused.reason is Reason.STATEMENT_TIMEOUT
         assert refused.metadata.get("statement_index", "4") == "4"
