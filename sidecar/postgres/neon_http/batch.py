@@ -53,7 +53,7 @@ name is qualified, for a statement may have changed the search path, too."""
 _AGAIN: Final = """
 SELECT pg_catalog.set_config('role', 'none', true), pg_catalog.set_config('client_encoding', 'UTF8', true)
 """
-"""Before a further statement: the role that has logged in, which is the scope's, and what texts are sent in."""
+"""Before a further statement: the role that has logged in, which is the scope's, and how texts are sent."""
 
 _FINISH_IF_WRITTEN: Final = f"""
 DO $$
