@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 
 class Reason(enum.StrEnum):
@@ -173,6 +174,10 @@ def invalid_field(name: str, remedy: str, reason: Reason = Reason.INVALID_FIELD)
     return UsherError(reason, f"{name}: {remedy}", {"field": name}, (FieldViolation(name, remedy),))
 
 
+_OF_ALL_STATEMENTS: Final = "options.statement_timeout"
+"""The field that a transaction has once for all of its statements."""
+
+
 def of_statement(error: UsherError, index: int) -> UsherError:
     """The error, said of one statement of a transaction: message, fields and metadata name it.
 
@@ -195,10 +200,6 @@ def of_statement(error: UsherError, index: int) -> UsherError:
         FieldViolation(renamed(violation.field), violation.description) for violation in error.violations
     ]
     return UsherError(error.reason, message, metadata, violations, error.retry_after)
-
-
-_OF_ALL_STATEMENTS = "options.statement_timeout"
-"""The field that a transaction has once for all of its statements."""
 
 
 class SettingsError(Exception):

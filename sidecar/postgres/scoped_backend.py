@@ -210,6 +210,7 @@ class ScopedBackend(abc.ABC):
                 known = connection.known.find(entry.role, statement.sql)
             room = self._settings.max_result_bytes - sum(one.size for one in fetched)
             try:
+                _check_encoding(connection)
                 fetching = self._fetch(connection, entry, statement, known, room)
                 fetched.append(await self._in_time(fetching, statement.timeout))
             except UsherError as error:
@@ -389,6 +390,14 @@ class ScopedBackend(abc.ABC):
 
     def _translated(self, error: BaseException, *, timed_out: bool = False) -> UsherError:
         return translate(error, show_message=self._settings.show_database_messages, timed_out=timed_out)
+
+
+def _check_encoding(connection: asyncpg.Connection[Any]) -> None:
+    """Texts are sent as UTF-8; Postgres would read them as something else. Asked without a round trip."""
+    if connection.get_settings().client_encoding != "UTF8":
+        raise UsherError(
+            Reason.STATEMENT_INVALID, "an earlier statement of the transaction changed client_encoding"
+        )
 
 
 def _outdated(known: Known, exchange: Exchange, error: BaseException | None = None) -> bool:

@@ -44,3 +44,10 @@ async def admin(stage: Stage) -> AsyncIterator[asyncpg.Connection]:
     """The superuser's connection."""
     async with connected(stage.place.admin) as connection:
         yield connection
+
+
+@pytest.fixture
+async def notes(admin: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
+    """The superuser's connection; what is in `notes` afterwards is removed."""
+    yield admin
+    await admin.execute("DELETE FROM notes")

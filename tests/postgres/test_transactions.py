@@ -177,6 +177,18 @@ async def test_a_role_that_is_gone_is_no_statements_fault(backend: SignedClaimsB
     assert (refused.reason, refused.metadata) == (Reason.DATABASE_NOT_INSTALLED, {})
 
 
+@pytest.mark.parametrize("local", ["true", "false"])
+async def test_texts_are_never_read_in_another_encoding(backend: SignedClaimsBackend, local: str) -> None:
+    for value in ("\u00c3\u00bc", "\u00fc"):
+        turn = f"select set_config('client_encoding', 'LATIN1', {local})"
+        refused = await refused_transaction(backend, ALICE, turn, statement("select $1", value))
+        assert (refused.reason, refused.metadata["statement_index"]) == (Reason.STATEMENT_INVALID, "1")
+        back = "select set_config('client_encoding', 'UTF8', true) from (select 1) as t"
+        turned = f"select set_config('client_encoding', 'LATIN1', {local}), ({back})"
+        *_, seen = await transact(backend, ALICE, turned, statement("select $1", value))
+        assert rows(seen) == [(value,)]
+
+
 @pytest.fixture
 async def pooled(place: Place) -> AsyncIterator[SignedClaimsBackend]:
     """As behind a pooler in transaction mode, which the head of each transaction cleans up after."""

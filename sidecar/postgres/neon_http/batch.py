@@ -50,8 +50,10 @@ SELECT pg_catalog.set_config('statement_timeout', greatest(1::pg_catalog.int8, l
 each of which Postgres begins its timer anew, as the statement may have set it, and between statements. Every
 name is qualified, for a statement may have changed the search path, too."""
 
-_ROLE_AGAIN: Final = "SET LOCAL ROLE NONE"
-"""The role that has logged in, which is the scope's."""
+_AGAIN: Final = """
+SELECT pg_catalog.set_config('role', 'none', true), pg_catalog.set_config('client_encoding', 'UTF8', true)
+"""
+"""Before a further statement: the role that has logged in, which is the scope's, and how texts are sent."""
 
 _FINISH_IF_WRITTEN: Final = f"""
 DO $$
@@ -120,7 +122,7 @@ def joined(statements: Sequence[Statement], batches: Sequence[Batch]) -> Batch:
     queries, results = list(first.queries), list(first.results)
     for number, (before, batch) in enumerate(zip(batches, others, strict=False), 2):
         queries += [Query(sql=f"CLOSE {_CURSOR}")] if before.cursor else []
-        queries += [Query(sql=_ROLE_AGAIN), _timer(statements[number - 1], number)]
+        queries += [Query(sql=_AGAIN), _timer(statements[number - 1], number)]
         moved = len(queries) - _HEAD_QUERIES
         results += [moved + index for index in batch.results]
         queries += batch.queries[_HEAD_QUERIES:]

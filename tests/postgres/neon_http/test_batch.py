@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sidecar.core.errors import Reason
-from sidecar.postgres.neon_http.batch import Batch, Query, batch_of, batch_of_queries
+from sidecar.postgres.neon_http.batch import Batch, Query, batch_of, batch_of_queries, joined
 from tests.neon.standing import Standing
 from tests.postgres.scoped import ALICE, CAROL, connected, query, refusal, rows, statement
 
@@ -69,6 +69,45 @@ def test_which_statements_read(sql: str, cursor: bool) -> None:
 def test_portions_grow_and_make_one_row_more_than_asked_for(most: int, counts: list[int]) -> None:
     made = batch("select 1", max_rows=most)
     assert [int(made.queries[index].sql.split()[1]) for index in made.results] == counts
+
+
+def test_statements_are_joined_with_one_head_and_what_is_set_again_between() -> None:
+    texts = ("select 1", "delete from notes", "table users")
+    asked = [statement(sql, max_rows=4, timeout=2.0) for sql in texts]
+    made = joined(asked, [batch_of(one, (), 0.5, number) for number, one in enumerate(asked, 1)])
+    assert sent(made) == [
+        "DISCARD PLANS",
+        "SELECT pg_catalog.se",
+        "DECLARE usher_result",
+        "FETCH 5 FROM usher_r",
+        "SELECT pg_catalog.se",
+        "DO $$ DECLARE result",
+        "CLOSE usher_result",
+        "SELECT pg_catalog.se",
+        "SELECT pg_catalog.se",
+        "delete from notes",
+        "SELECT pg_catalog.se",
+        "SELECT pg_catalog.se",
+        "DECLARE usher_result",
+        "FETCH 5 FROM usher_r",
+        "SELECT pg_catalog.se",
+        "DO $$ DECLARE result",
+    ]
+    assert made.results == (3, 9, 13)
+    # The timeout, and that of all statements so far.
+    assert [made.queries[index].parameters for index in (4, 8, 11)] == [
+        ("2000", "2000"),
+        ("2000", "4000"),
+        ("2000", "6000"),
+    ]
+
+
+def test_where_positions_differ_none_is_told() -> None:
+    read, write = statement("select 1"), statement("delete from notes")
+    alone = batch_of(read, (), 0.5).prefix
+    for asked, prefix in (([read, read], alone), ([write, write], 0), ([read, write], None)):
+        made = joined(asked, [batch_of(one, (), 0.5, number) for number, one in enumerate(asked, 1)])
+        assert made.prefix == prefix
 
 
 def test_the_body() -> None:
