@@ -48,8 +48,9 @@ class StreamingBackend(ScopedBackend):
                 left -= len(portion.records)
                 if not connection.relay.owed:  # else Postgres is still at the one before
                     started = self._pool.clock.monotonic()
-                reading = read_on(connection, prepared, min(pace.rows, left + 1), self._budget())
-                async with _started(self._timely(reading, statement.timeout, started)) as ahead:
+                rows = min(pace.rows, left + 1)
+                reading = self._next(connection, prepared, rows, statement.timeout, started)
+                async with _started(reading) as ahead:
                     pace.learn(portion, await _deliver(deliver, prepared, portion.records))
                     portion = await ahead
             last = portion.records[:left]
@@ -83,10 +84,17 @@ class StreamingBackend(ScopedBackend):
             opening = open_portal(connection, prepared, arguments, wanted, self._budget())
             return prepared, serializable, await self._fitting(opening)
 
-    async def _timely(self, reading: Coroutine[Any, Any, Portion], seconds: float, started: float) -> Portion:
-        """One portion within its time."""
+    async def _next(
+        self,
+        connection: asyncpg.Connection[Any],
+        prepared: Prepared,
+        rows: int,
+        seconds: float,
+        started: float,
+    ) -> Portion:
+        """The rows behind, within their time, which Postgres began to count at `started`."""
         async with self._limited(seconds, started):
-            return await self._fitting(reading)
+            return await self._fitting(read_on(connection, prepared, rows, self._budget()))
 
     async def _fitting(self, reading: Coroutine[Any, Any, Portion]) -> Portion:
         try:

@@ -40,7 +40,8 @@ def test_what_changes_keys_or_revokes_needs_the_admin_address_and_an_admin() -> 
 
 def test_only_a_query_may_be_as_large_as_a_message() -> None:
     assert [name for name, access in ACCESS.items() if access.max_request_bytes is None] == [
-        "usher.v1.QueryService/RunScopedQuery"
+        "usher.v1.QueryService/RunScopedQuery",
+        "usher.v1.QueryService/StreamScopedQuery",
     ]
 
 

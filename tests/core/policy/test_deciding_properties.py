@@ -217,13 +217,13 @@ def _as_documented(of: Rules, caller: Caller, asked: Ask) -> bool:
         return False
     if method in ADMIN_METHODS and not (caller.admin and of.admin):
         return False
-    if principal is None and method in ("IssueToken", "RunScopedQuery", "WhoAmI"):
+    if principal is None and method in ("IssueToken", "RunScopedQuery", "StreamScopedQuery", "WhoAmI"):
         return False
     if principal is not None and not _principal_as_documented(of, caller, principal):
         return False
     if method == "IssueToken" and (asked.ttl or 0) > (of.max_ttl or 99):
         return False
-    if method == "RunScopedQuery":
+    if method in ("RunScopedQuery", "StreamScopedQuery"):
         run = asked.run or Run(free=True)
         named = not run.free and run.statement in of.statements
         if not (of.free_sql or named):
