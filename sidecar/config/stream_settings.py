@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def check_stream_settings(config: Config) -> None:
-    """Raises SettingsError for settings that contradict each other."""
-    if config.max_stream_deadline < config.max_deadline:
-        raise SettingsError("max_stream_deadline must not be shorter than max_deadline")
+    """Raises SettingsError for settings that cannot be, or contradict each other."""
+    if config.max_stream_deadline <= 0:
+        raise SettingsError("max_stream_deadline must be positive")
     if config.max_streams >= config.pool_max_size > 1:
         raise SettingsError(
             "max_streams must be less than pool_max_size: each holds a connection, and queries need one, too"

@@ -10,6 +10,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+
+from sidecar.postgres.relay import Exchange, Part
+
 if TYPE_CHECKING:
     from sidecar.postgres.codecs import Prepared
 
@@ -24,6 +28,12 @@ class Known:
 
     prepared: Prepared
     described: bytes
+
+    def is_outdated(self, exchange: Exchange, error: BaseException | None = None) -> bool:
+        """Whether the schema is another than it was then, as an exchange with the statement showed."""
+        if exchange.failed is Part.DESCRIPTION:
+            return isinstance(error, asyncpg.SyntaxOrAccessError | asyncpg.InvalidSchemaNameError)
+        return exchange.described not in (b"", self.described)
 
 
 class KnownStatements:

@@ -303,13 +303,13 @@ class ScopedBackend(abc.ABC):
         except Exception as error:  # asyncpg raises anything when it reads columns as what they are not
             if exchange.failed is Part.BEFORE and isinstance(error, DRIVER_ERRORS):
                 raise self._of_entry(connection, entry, exchange, error) from None
-            if known is not None and _outdated(known, exchange, error):
+            if known is not None and known.is_outdated(exchange, error):
                 connection.known.forget(entry.role, statement.sql)
                 raise _OutdatedError(statement.sql) from None
             raise
         if known is not None:
             entered = exchange
-            if _outdated(known, exchange):
+            if known.is_outdated(exchange):
                 connection.known.forget(entry.role, statement.sql)
                 raise _OutdatedError(statement.sql)
         else:
@@ -398,10 +398,3 @@ def _check_encoding(connection: asyncpg.Connection[Any]) -> None:
         raise UsherError(
             Reason.STATEMENT_INVALID, "an earlier statement of the transaction changed client_encoding"
         )
-
-
-def _outdated(known: Known, exchange: Exchange, error: BaseException | None = None) -> bool:
-    """Whether the schema is another than it was when the statement became known."""
-    if exchange.failed is Part.DESCRIPTION:
-        return isinstance(error, asyncpg.SyntaxOrAccessError | asyncpg.InvalidSchemaNameError)
-    return exchange.described not in (b"", known.described)

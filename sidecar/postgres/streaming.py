@@ -50,10 +50,9 @@ class StreamingBackend(ScopedBackend):
                 left -= len(portion.records)
                 if not connection.relay.owed:  # else Postgres is still at the one before
                     started = self._pool.clock.monotonic()
-                reading = read_on(connection, prepared, min(pace.rows, left + 1), self._budget())
-                async with _started(
-                    self._in_time(self._fitting(reading), statement.timeout, started)
-                ) as ahead:
+                rows = min(pace.rows, left + 1)
+                reading = self._next(connection, prepared, rows, statement.timeout, started)
+                async with _started(reading) as ahead:
                     pace.learn(portion, await _deliver(deliver, prepared, portion.records))
                     portion = await ahead
             last = portion.records[:left]
@@ -88,6 +87,18 @@ class StreamingBackend(ScopedBackend):
             return prepared, serializable, await self._fitting(opening)
 
         return await self._in_time(opened(), statement.timeout)
+
+    async def _next(
+        self,
+        connection: asyncpg.Connection[Any],
+        prepared: Prepared,
+        rows: int,
+        seconds: float,
+        started: float,
+    ) -> Portion:
+        """The rows behind, within their time, which Postgres began to count at `started`."""
+        reading = self._fitting(read_on(connection, prepared, rows, self._budget()))
+        return await self._in_time(reading, seconds, started)
 
     async def _fitting(self, reading: Coroutine[Any, Any, Portion]) -> Portion:
         try:

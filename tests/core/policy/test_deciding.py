@@ -64,7 +64,14 @@ def test_an_admin_method_needs_an_admin_by_proof_and_by_policy(method: str) -> N
     assert refused(Rules(admin=True), Ask(method=method), admin) == "callers.orders.methods"
 
 
-@pytest.mark.parametrize("method", ["IssueToken", "RunScopedQuery", "RunScopedTransaction", "WhoAmI"])
+STATEMENTS = pytest.mark.parametrize(
+    "method", ["RunScopedQuery", "StreamScopedQuery", "RunScopedTransaction"]
+)
+
+
+@pytest.mark.parametrize(
+    "method", ["IssueToken", "RunScopedQuery", "StreamScopedQuery", "RunScopedTransaction", "WhoAmI"]
+)
 def test_subjects(method: str) -> None:
     for subjects, allowed in (((), False), ((parse("bob"),), False), ((parse("al*"),), True)):
         rules = replace(OPEN, subjects=subjects)
@@ -144,6 +151,7 @@ def test_the_longest_lifetime(ttl: float | None, allowed: bool) -> None:
         assert refused(rules, ask(ttl=ttl)) == "callers.orders.max_ttl"
 
 
+@STATEMENTS
 @pytest.mark.parametrize(
     ("rules", "run", "allowed"),
     [
@@ -158,22 +166,23 @@ def test_the_longest_lifetime(ttl: float | None, allowed: bool) -> None:
         (Rules(statements=frozenset({"s"})), Run(), False),
     ],
 )
-def test_sql(rules: Rules, run: Run, allowed: bool) -> None:
+def test_sql(rules: Rules, run: Run, allowed: bool, method: str) -> None:
     rules = replace(OPEN, free_sql=rules.free_sql, statements=rules.statements)
     if allowed:
-        granted(rules, ask("RunScopedQuery", run=run))
+        granted(rules, ask(method, run=run))
     else:
-        assert refused(rules, ask("RunScopedQuery", run=run)) == "callers.orders.sql"
+        assert refused(rules, ask(method, run=run)) == "callers.orders.sql"
     granted(rules, ask("WhoAmI"))
 
 
-def test_limits_of_a_query() -> None:
+@STATEMENTS
+def test_limits_of_a_query(method: str) -> None:
     rules = replace(OPEN, max_rows=10, statement_timeout=2.0, read_only=True)
-    grant = granted(rules, ask("RunScopedQuery", run=Run(free=True, max_rows=10, timeout=2.0)))
+    grant = granted(rules, ask(method, run=Run(free=True, max_rows=10, timeout=2.0)))
     assert (grant.max_rows, grant.statement_timeout, grant.read_only) == (10, 2.0, True)
-    above = ask("RunScopedQuery", run=Run(free=True, max_rows=11))
+    above = ask(method, run=Run(free=True, max_rows=11))
     assert refused(rules, above) == "callers.orders.max_rows"
-    above = ask("RunScopedQuery", run=Run(free=True, timeout=2.5))
+    above = ask(method, run=Run(free=True, timeout=2.5))
     assert refused(rules, above) == "callers.orders.statement_timeout"
 
 
@@ -230,3 +239,10 @@ def test_the_first_refusal_in_the_order_of_the_rules_is_named() -> None:
     assert "the claim a " in steps[1].why
     hostile = ask(claims={"a\n" * 20: 1})
     assert explain(policy(OPEN), CALLER, hostile)[-1].why.startswith("a claim is none")
+
+
+def test_a_stream_is_no_query_and_a_query_no_stream() -> None:
+    for listed, other in (("RunScopedQuery", "StreamScopedQuery"), ("StreamScopedQuery", "RunScopedQuery")):
+        rules = replace(OPEN, methods=frozenset({listed}))
+        granted(rules, ask(listed))
+        assert refused(rules, ask(other)) == "callers.orders.methods"
