@@ -20,6 +20,7 @@ _PORTAL: Final = "usher_result"
 """A portal with a name outlives other statements of its transaction; it ends with the transaction."""
 CLOSE_RESULT: Final = Step(sql=f"CLOSE {_PORTAL}")
 """Makes room for the portal of a further statement."""
+_SIZED: Final = frozenset((str, bytes, list))
 FIRST_ROWS: Final = 128
 """Rows that are taken off Postgres before anything is known of their size."""
 
@@ -106,9 +107,7 @@ async def execute_limited(
 
 def _size(records: Sequence[asyncpg.Record]) -> int:
     """The least that the values need in a message, in bytes."""
-    return sum(
-        len(value) if isinstance(value, str | bytes | list) else 1 for record in records for value in record
-    )
+    return sum(len(value) if type(value) in _SIZED else 1 for record in records for value in record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,8 @@ class Exchange:
     ) -> None:
         self._before, self._after = tuple(before), tuple(after)
         self._description = description
-        self._budget = budget
+        self.budget = budget
+        """How much of the call's rows comes into memory; None: all of them."""
         self._part = Part.BEFORE
         self._ended = False
         self.row_bytes = 0
@@ -109,23 +110,23 @@ class Exchange:
     @property
     def over(self) -> bool:
         """Whether all that comes now is asyncpg's."""
-        unwatched = not self._after and self._budget is None
+        unwatched = not self._after and self.budget is None
         return self._part is Part.DONE or (self._part is Part.CALL and unwatched)
 
     def cut_before(self, kind: int) -> bool:
         """Whether the call is to end before the next message."""
-        if self._budget is None or not self.row_bytes:
+        if self.budget is None or not self.row_bytes:
             return False
-        return kind == _ERROR or (kind == _ROW and self.row_bytes > self._budget.rows)
+        return kind == _ERROR or (kind == _ROW and self.row_bytes > self.budget.rows)
 
     def after_rows(self, data: bytes, at: int) -> int:
         """Where whole rows end that go to asyncpg, from `at` on: most messages, in one quick loop."""
-        if self._part is not Part.CALL or self._budget is None:
+        if self._part is not Part.CALL or self.budget is None:
             return at
-        start, enough = at, at + self._budget.rows - self.row_bytes
+        start, enough = at, at + self.budget.rows - self.row_bytes
         while at <= enough and len(data) - at >= _HEADER and data[at] == _ROW:
             size = 1 + _LENGTH.unpack_from(data, at + 1)[0]
-            if at + size > len(data) or size > self._budget.row:
+            if at + size > len(data) or size > self.budget.row:
                 break
             at += size
         self.row_bytes += at - start
@@ -138,7 +139,7 @@ class Exchange:
         if kind == _ERROR:
             # asyncpg would report the last error; the first is the cause.
             return self.failed is not None
-        if self._part is Part.CALL and self._budget is not None:
+        if self._part is Part.CALL and self.budget is not None:
             return self._is_owed(kind)
         if kind == _READY:
             return self._part is not Part.AFTER and bool(self._after)
@@ -152,7 +153,7 @@ class Exchange:
         """A message of so many bytes goes to asyncpg."""
         if kind == _ROW:
             self.row_bytes += size
-            self.too_large = self._budget is not None and size > self._budget.row
+            self.too_large = self.budget is not None and size > self.budget.row
         elif kind == _COMPLETE:
             self._ended = True
         elif kind == _ERROR:
@@ -166,7 +167,7 @@ class Exchange:
         """A message was taken out."""
         if kind == _ROW:
             self._row = cells(body)
-        elif self._part is Part.CALL and self._budget is not None:
+        elif self._part is Part.CALL and self.budget is not None:
             self.owed -= kind == _READY
         elif kind == _COMPLETE:
             self.rows.append(self._row)
@@ -239,13 +240,15 @@ class Relay(asyncio.Protocol):
         start = 0  # of what goes to asyncpg
         at = min(self._passing, len(data))
         self._passing -= at
+        watched = exchange.budget is not None
         while not exchange.over:
-            at = exchange.after_rows(data, at)
+            if watched:
+                at = exchange.after_rows(data, at)
             if len(data) - at < _HEADER:
                 break
             kind = data[at]
             end = at + 1 + int.from_bytes(data[at + 1 : at + _HEADER], "big")
-            if exchange.cut_before(kind) and not self._driver._is_cancelling():
+            if watched and exchange.cut_before(kind) and not self._driver._is_cancelling():
                 self._cut(exchange, data[start:at], data[at:])
                 return
             if exchange.is_ours(kind):
