@@ -40,7 +40,7 @@ class StreamSettings:
     max_streams: int = 5
     """Most streams at a time: each holds a database connection, however slow its caller is."""
     longest_stall: float = 45.0
-    """Seconds for which a caller may take nothing. Postgres ends a transaction that idles for 60 s."""
+    """Seconds that a caller may take for a portion. Postgres ends a transaction that idles for 60 s."""
 
 
 class ScopedStreams:
@@ -70,7 +70,7 @@ class ScopedStreams:
         """Streams the request as the scope's subject; see Backend.stream.
 
         Raises UsherError: TOO_MANY_CALLS, READ_ONLY for a statement that writes, DEADLINE_EXCEEDED when the
-        caller takes nothing for too long, and what a query raises.
+        caller is too slow, and what a query raises.
         """
         statement = self._checks.statement(replace(request, read_only=True), grant)
         if statement.verb in WRITING_VERBS:
@@ -109,8 +109,8 @@ class ScopedStreams:
                     raise
                 raise UsherError(
                     Reason.DEADLINE_EXCEEDED,
-                    f"the caller took no chunk for {self._settings.longest_stall:g} s; take them sooner, or "
-                    "ask for less",
+                    f"the caller did not take the last rows within {self._settings.longest_stall:g} s; take "
+                    "them sooner, or ask for less",
                 ) from None
             finally:
                 tally.waited += self._clock.monotonic() - started

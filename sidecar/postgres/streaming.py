@@ -28,9 +28,9 @@ from sidecar.postgres.values import columnar
 
 T = TypeVar("T")
 
-WIRE_BYTES: Final = 1024**2
+WIRE_BYTES: Final = 512 * 1024
 """Most that a portion is meant to have on its way from Postgres, where small numbers are wider."""
-CUT_BYTES: Final = 4 * WIRE_BYTES
+CUT_BYTES: Final = 2 * WIRE_BYTES
 """Where a portion is cut whose rows are suddenly much larger than those before."""
 _WIDER: Final = 4
 """A row so many times as large as the largest message cannot fit into one, and is not read."""

@@ -22,6 +22,7 @@ REQUESTS = (
     token_service_pb2.IssueTokenRequest,
     token_service_pb2.VerifyTokenRequest,
     query_service_pb2.RunScopedQueryRequest,
+    query_service_pb2.StreamScopedQueryRequest,
     query_service_pb2.WhoAmIRequest,
     key_service_pb2.ListKeysRequest,
     key_service_pb2.RotateKeysRequest,
