@@ -58,6 +58,9 @@ class Row(Sequence[Any]):
         position = self._rows.position(key) if isinstance(key, str) else key
         return self._rows.data[position][self._at]
 
+    def __iter__(self) -> Iterator[Any]:
+        return (values[self._at] for values in self._rows.data)
+
     def __len__(self) -> int:
         return len(self._rows.data)
 
