@@ -81,7 +81,7 @@ def test_without_its_summary_it_was_cut(read: Read, messages: tuple[Any, ...]) -
     with playing(Player(*messages)) as target:
         rows, error = read(target)
     assert rows == ([1, 2] if len(messages) == 2 else [])
-    assert (error.reason, error.retryable) == ("CLIENT_OTHER", False)
+    assert (error.code, error.reason, error.retryable) == ("INTERNAL", "CLIENT_OTHER", False)
     assert "cut" in error.message
 
 

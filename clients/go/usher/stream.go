@@ -118,7 +118,7 @@ func (s *Stream) next() (*pb.StreamScopedQueryResponse, error) {
 	message, err := s.rpc.Recv()
 	if errors.Is(err, io.EOF) {
 		return nil, &Error{
-			Code: codes.Unknown, Reason: "CLIENT_OTHER", Message: "the stream was cut: its last rows are missing",
+			Code: codes.Internal, Reason: "CLIENT_OTHER", Message: "the stream was cut: its last rows are missing",
 		}
 	}
 	if err != nil {

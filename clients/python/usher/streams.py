@@ -43,7 +43,7 @@ class Received:
         Raises UsherError for what gRPC gives in place of a message when there are no more.
         """
         if not isinstance(message, query_service_pb2.StreamScopedQueryResponse):
-            raise UsherError("UNKNOWN", "CLIENT_OTHER", "the stream was cut: its last rows are missing")
+            raise UsherError("INTERNAL", "CLIENT_OTHER", "the stream was cut: its last rows are missing")
         if self._heading is None:
             self._heading = Heading(message.columns, json_text=self._json_text)
             self.columns = self._heading.columns
