@@ -44,10 +44,13 @@ def add_credentials(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def client(chosen: argparse.Namespace, address: str | None = None) -> Iterator[usher.SyncClient]:
+def client(
+    chosen: argparse.Namespace, address: str | None = None, *, shows: bool = True
+) -> Iterator[usher.SyncClient]:
     """The client of the sidecar at --address. Raises SettingsError for options that do not go together.
 
-    It tries once: who waits at a terminal is told at once, and scripts repeat as they see fit.
+    It tries once: who waits at a terminal is told at once, and scripts repeat as they see fit. `shows` is
+    false for who shows how it goes itself.
     """
     address = address or chosen.address
     check_names(os.environ)
@@ -64,7 +67,7 @@ def client(chosen: argparse.Namespace, address: str | None = None) -> Iterator[u
             retries=0,
             json_text=True,
         ) as made,
-        waiting(f"waiting for {address}"),
+        waiting(f"waiting for {address}") if shows else contextlib.nullcontext(),
     ):
         yield made
 

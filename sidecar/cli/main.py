@@ -32,6 +32,7 @@ from sidecar.cli import (
     settings,
     status,
     token,
+    transaction,
 )
 from sidecar.cli.remote import Failed, describe
 from sidecar.config import suggestion
@@ -84,7 +85,8 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"usher {__version__}")
     verbs = root.add_subparsers(dest="verb", metavar="COMMAND", required=True)
-    for module in (serve, database, doctor, token, query, keys, jwks, policy, status, health, settings):
+    first = (serve, database, doctor, token, query, transaction)
+    for module in (*first, keys, jwks, policy, status, health, settings):
         module.add_to(verbs)
     completion.add_to(verbs, root)
     return root
@@ -131,6 +133,7 @@ def _refused(chosen: argparse.Namespace, error: usher.UsherError) -> int:
         reason=error.reason,
         sqlstate=error.sqlstate,
         retryable=error.retryable,
+        statement_index=error.statement_index,
         request_id=error.request_id,
         fields=dict(error.fields) or None,
     )

@@ -15,10 +15,11 @@ _CLEAR: Final = "\r\x1b[K"  # ECMA-48, EL: erase to the end of the line
 
 
 @contextlib.contextmanager
-def waiting(doing: str, patience: float = PATIENCE, tick: float = 1.0) -> Iterator[None]:
+def waiting(doing: object, patience: float = PATIENCE, tick: float = 1.0) -> Iterator[None]:
     """Says what is being waited for, on a terminal alone, when the block takes longer than `patience`.
 
-    Standard output stays as it is. `doing` must be printable text: it may come from the command line.
+    Standard output stays as it is. `doing`, as text, must be printable: it may come from the command line. It
+    may change meanwhile.
     """
     if not sys.stderr.isatty():
         yield
@@ -33,7 +34,7 @@ def waiting(doing: str, patience: float = PATIENCE, tick: float = 1.0) -> Iterat
         thread.join()
 
 
-def _count(doing: str, done: threading.Event, patience: float, tick: float) -> None:
+def _count(doing: object, done: threading.Event, patience: float, tick: float) -> None:
     started = time.monotonic()
     if done.wait(patience):
         return

@@ -158,10 +158,13 @@ def fetched(url: str, timeout: float) -> bytes:
 def describe(error: usher.UsherError, chosen: argparse.Namespace) -> str:
     """An error in one line: code, reason, message; and what to do when the server did not answer."""
     address, said = chosen.address, error.message
+    streams = getattr(chosen, "stream", False)
     if not error.reason.startswith("CLIENT_"):
         return f"{error.code} {error.reason}: {said}"
     if error.reason == "CLIENT_INVALID":
         return said
+    if error.reason == "CLIENT_DEADLINE" and streams:
+        return f"not all rows came from {address} within {chosen.timeout:g} s; --timeout gives them longer"
     if error.reason == "CLIENT_DEADLINE":
         return (
             f"no answer from {address} within {chosen.timeout:g} s; --timeout gives it longer; a statement "
@@ -176,9 +179,10 @@ def describe(error: usher.UsherError, chosen: argparse.Namespace) -> str:
     if error.reason == "CLIENT_UNREACHABLE" and never_connected:
         return f"nothing answers at {address}; is usher running there? Choose another with --address"
     if error.reason in ("CLIENT_UNREACHABLE", "CLIENT_CANCELLED"):
+        known = "whether a statement was done is not known: look before you repeat a write"
         return (
             f"the connection to {address} ended before the answer came: usher stopped there, or what lies "
-            "between cut it; whether a statement was done is not known: look before you repeat a write"
+            f"between cut it; {'not all rows came: run it again' if streams else known}"
         )
     if error.code == "UNIMPLEMENTED":
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
+Rows = usher.Result | usher.SyncRowStream
+"""Rows that are there, or that come while they are read; their columns are known."""
 _INFINITE_DAYS: Final = (2**31 - 1, -(2**31))
 _INFINITE_SECONDS: Final = (2**63 - 1, -(2**63))
 _DAY: Final = 86_400
@@ -50,10 +53,26 @@ def _tidy(value: Any) -> Any:
     return [_tidy(item) for item in value] if isinstance(value, list) else value
 
 
-def names_of(result: usher.Result) -> list[str]:
+def lines_of(result: Rows, output: str, *, terminal: bool) -> Iterator[str]:
+    """The rows as JSON or CSV, line by line as they come.
+
+    To a terminal CSV goes as a table does: what values hold must not steer it. Elsewhere exactly.
+    """
+    if output == "json":
+        return (json.dumps(row, ensure_ascii=False) for row in objects_of(result))
+    return map(printable, csv_lines(result)) if terminal else csv_lines(result)
+
+
+def objects_of(result: Rows) -> Iterator[dict[str, Any]]:
+    """The rows by the names of their columns, in JSON's types. What JSON lacks is text."""
+    names = names_of(result.columns)
+    return (dict(zip(names, map(_plain, row), strict=True)) for row in result)
+
+
+def names_of(columns: Sequence[usher.Column]) -> list[str]:
     """The columns' names, each once: the second `id` is `id_2`."""
     names: list[str] = []
-    for column in result.columns:
+    for column in columns:
         name, count = column.name, 1
         while name in names:
             count += 1
@@ -81,12 +100,14 @@ def table(result: usher.Result) -> str:
     return "\n".join(lines)
 
 
-def csv_lines(result: usher.Result) -> list[str]:
-    """The result as CSV (RFC 4180) that COPY ... WITH (FORMAT csv, HEADER) reads back: NULL is nothing, an
+def csv_lines(result: Rows) -> Iterator[str]:
+    """The rows as CSV (RFC 4180) that COPY ... WITH (FORMAT csv, HEADER) reads back: NULL is nothing, an
     empty text is quoted."""
-    lines: list[list[str | None]] = [[column.name for column in result.columns]]
-    lines += [[None if cell is None else _postgres(cell) for cell in row] for row in result]
-    return [",".join("" if cell is None else _quoted(cell) for cell in line) for line in lines]
+    if result.columns:
+        yield ",".join(_quoted(column.name) for column in result.columns)
+    for row in result:
+        if row:  # a statement may return rows without columns
+            yield ",".join("" if cell is None else _quoted(_postgres(cell)) for cell in row)
 
 
 def _quoted(text: str) -> str:

@@ -25,6 +25,8 @@ LINES = {
     "usher serve --reflection ": {"true", "false"},
     "usher policy check own": {"own.toml"},
     "usher query --sub alice --file own": {"own.toml"},
+    "usher transaction --file own": {"own.toml"},
+    "usher transaction --isolation se": {"serializable"},
 }
 """What is typed, and what is among the answers."""
 SECONDS = 30.0

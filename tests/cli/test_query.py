@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.cli.query import DEADLINE_SECONDS
+from sidecar.cli.statements import DEADLINE_SECONDS
 from sidecar.config import Config
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.values import NULL, Column, Kind, Parameter, ResultSet
@@ -116,12 +116,6 @@ def test_the_statement_is_read_from_a_file(usher: Usher, sidecar: Sidecar, tmp_p
     (statement,) = sidecar.parts.backend.statements
     assert statement.sql == "select $1, $2\n"
     assert [parameter.value for parameter in statement.parameters] == ["a", "b"]
-    for content, expected in ((None, "cannot be read (No such file"), (b"\xff", "is not UTF-8 text")):
-        other = tmp_path / "other.sql"
-        if content is not None:
-            other.write_bytes(content)
-        done = query(usher, sidecar, "--file", str(other))
-        assert (done.code, expected in done.err) == (2, True)
 
 
 def test_nothing_to_run(usher: Usher, sidecar: Sidecar) -> None:
@@ -157,12 +151,6 @@ def test_a_token_as_the_scope(usher: Usher, sidecar: Sidecar) -> None:
     token = usher("token", "issue", "--address", sidecar.address, "--sub", "bob").out.strip()
     assert usher("query", "--address", sidecar.address, "--token", token, "select 1").code == 0
     assert sidecar.parts.backend.scopes[0].subject == "bob"
-
-
-@pytest.mark.parametrize("rows", ["-1", str(2**32), "many"])
-def test_a_number_of_rows_that_is_none(usher: Usher, sidecar: Sidecar, rows: str) -> None:
-    assert query(usher, sidecar, f"--max-rows={rows}", "select 1").code == 2
-    assert sidecar.parts.backend.statements == []
 
 
 def test_a_refusal_of_the_database(usher: Usher, sidecar: Sidecar) -> None:

@@ -172,6 +172,14 @@ def test_a_call_that_was_cut_is_told_from_a_missing_server() -> None:
         assert "look before you repeat a write" in told
 
 
+def test_of_a_stream_that_was_cut_it_says_that_rows_are_missing() -> None:
+    chosen = argparse.Namespace(address="db-1:1", timeout=2.0, stream=True)
+    cut = describe(usher_client.UsherError("UNAVAILABLE", "CLIENT_UNREACHABLE", "Socket closed"), chosen)
+    late = describe(usher_client.UsherError("DEADLINE_EXCEEDED", "CLIENT_DEADLINE", "late"), chosen)
+    assert cut.endswith("not all rows came: run it again")
+    assert late == "not all rows came from db-1:1 within 2 s; --timeout gives them longer"
+
+
 def test_a_silent_server_is_waited_for_as_long_as_was_said(usher: Usher) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"

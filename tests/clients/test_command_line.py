@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,60 @@ def test_a_statement_that_runs_too_long_is_the_servers_word(live_sidecar: Any) -
     done = usher("query", *AS_ALICE, *options, "select pg_sleep(20)")
     assert done.returncode == 1
     assert "DEADLINE_EXCEEDED STATEMENT_TIMEOUT" in done.stderr
+
+
+def test_a_stream_shows_rows_as_they_come_and_is_left_by_an_interrupt(
+    live_sidecar: Any, postgres_servers: Servers
+) -> None:
+    running = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE query LIKE '%left_by_interrupt%' AND state <> 'idle' AND pid <> pg_backend_pid()
+    """
+    sql = """
+        SELECT 'left_by_interrupt', CASE WHEN g > 5000 THEN pg_sleep(100) END FROM generate_series(1, 9999) g
+    """
+    terminal, theirs = os.openpty()
+    process = subprocess.Popen(
+        [USHER, "query", *AS_ALICE, "--address", live_sidecar.grpc_address, "--stream", "--json", sql],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    try:
+        assert process.stdout is not None
+        assert "left_by_interrupt" in process.stdout.readline()
+        shown = ""
+        while "lines so far" not in shown:
+            shown += os.read(terminal, 4096).decode()
+        assert postgres_servers.value(running) == 1
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+        while postgres_servers.value(running):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+
+
+def test_streamed_csv_is_that_of_a_query(live_sidecar: Any) -> None:
+    options = ("query", *AS_ALICE, "--address", live_sidecar.grpc_address, "--output", "csv", EVERY_KIND)
+    streamed = usher(*options, "--stream")
+    assert (streamed.returncode, streamed.stderr) == (0, "usher: SELECT 1\n")
+    assert streamed.stdout == usher(*options).stdout
+
+
+def test_a_transaction_writes_all_or_nothing(demo: dict[str, str], live_sidecar: Any) -> None:
+    options = ("transaction", *AS_ALICE, "--address", live_sidecar.grpc_address, "--json")
+    rename = ("--sql", "UPDATE users SET email = $1", "--param", "new@acme.example")
+    failed = usher(*options, *rename, "--sql", "SELECT email FROM users", "--sql", "SELECT 1 / 0")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert json.loads(failed.stderr)["error"]["statement_index"] == 2
+    seen = usher(*options, "--read-only", "--isolation", "serializable", "--sql", "SELECT email FROM users")
+    assert json.loads(seen.stdout)["rows"] == [{"email": "alice@acme.example"}]
 
 
 def test_a_call_that_the_end_of_the_grace_cuts_is_told_from_a_missing_sidecar(

@@ -3,11 +3,8 @@
 package usher
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -25,7 +22,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "usher.dev/client-go/usher/v1"
 )
@@ -158,6 +154,14 @@ func call[Request, Response any](
 ) (Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	return tried(ctx, c, repeatable, request, method)
+}
+
+// tried is call within the deadline that the context has.
+func tried[Request, Response any](
+	ctx context.Context, c *Client, repeatable bool, request Request,
+	method func(context.Context, Request, ...grpc.CallOption) (Response, error),
+) (Response, error) {
 	if c.keyed {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.key)
 	}
@@ -167,10 +171,7 @@ func call[Request, Response any](
 		if err == nil {
 			return response, nil
 		}
-		if c.closed.Load() {
-			return response, errClosed()
-		}
-		failed := fromGRPC(err, repeatable)
+		failed := c.failure(err, repeatable)
 		if !repeatable || left <= 0 || failed.Code != codes.Unavailable {
 			return response, failed
 		}
@@ -186,6 +187,14 @@ func call[Request, Response any](
 		case <-time.After(wait):
 		}
 	}
+}
+
+// failure is what a call's error means for the caller.
+func (c *Client) failure(err error, repeatable bool) *Error {
+	if c.closed.Load() {
+		return errClosed()
+	}
+	return fromGRPC(err, repeatable)
 }
 
 // VerifyToken gives the claims of a valid token; an empty audience is not compared.
@@ -210,131 +219,4 @@ func (c *Client) RotateKeys(ctx context.Context, force bool) (*pb.RotateKeysResp
 // RevokeKey takes a key out of the set at once; on the admin address.
 func (c *Client) RevokeKey(ctx context.Context, kid string) (*pb.RevokeKeyResponse, error) {
 	return call(ctx, c, false, &pb.RevokeKeyRequest{Kid: kid}, c.keys.RevokeKey)
-}
-
-// Scope says whose rows a statement sees.
-type Scope struct {
-	opaque
-	client  *Client
-	scope   *pb.Scope
-	options QueryOptions
-	err     error
-}
-
-// QueryOptions limit a statement. Zero values are the server's defaults.
-type QueryOptions struct {
-	ReadOnly         bool
-	MaxRows          uint32
-	StatementTimeout time.Duration
-}
-
-// AsUser is the scope of an end user; a subject or claims that cannot be sent show at the first query.
-func (c *Client) AsUser(sub string, claims map[string]any) *Scope {
-	message, err := claimsStruct(claims)
-	err = cmp.Or(err, areText("sub", sub))
-	principal := &pb.Principal{Subject: sub, Claims: message}
-	return &Scope{client: c, scope: &pb.Scope{Scope: &pb.Scope_Principal{Principal: principal}}, err: err}
-}
-
-// WithToken is the scope of a token.
-func (c *Client) WithToken(token string) *Scope {
-	return &Scope{client: c, scope: &pb.Scope{Scope: &pb.Scope_Token{Token: token}}, err: areText("token", token)}
-}
-
-// With is the same scope with other options.
-func (s *Scope) With(options QueryOptions) *Scope {
-	other := *s
-	other.options = options
-	return &other
-}
-
-// Query runs one statement.
-func (s *Scope) Query(ctx context.Context, sql string, parameters ...any) (*Result, error) {
-	return s.run(ctx, &pb.RunScopedQueryRequest{Sql: sql}, parameters)
-}
-
-// Run runs a named statement.
-func (s *Scope) Run(ctx context.Context, statement string, parameters ...any) (*Result, error) {
-	return s.run(ctx, &pb.RunScopedQueryRequest{Statement: statement}, parameters)
-}
-
-func (s *Scope) run(ctx context.Context, request *pb.RunScopedQueryRequest, parameters []any) (*Result, error) {
-	if err := cmp.Or(s.err, areText("sql, statement", request.GetSql(), request.GetStatement())); err != nil {
-		return nil, err
-	}
-	for at, value := range parameters {
-		sent, err := parameter(value, fmt.Sprintf("parameters[%d]", at))
-		if err != nil {
-			return nil, err
-		}
-		request.Parameters = append(request.Parameters, sent)
-	}
-	request.Scope = s.scope
-	request.Options = &pb.QueryOptions{ReadOnly: s.options.ReadOnly, MaxRows: s.options.MaxRows}
-	if s.options.StatementTimeout != 0 {
-		request.Options.StatementTimeout = durationpb.New(s.options.StatementTimeout)
-	}
-	response, err := call(ctx, s.client, s.options.ReadOnly, request, s.client.queries.RunScopedQuery)
-	if err != nil {
-		return nil, err
-	}
-	return newResult(response), nil
-}
-
-// WhoAmI gives what Postgres sees in this scope.
-func (s *Scope) WhoAmI(ctx context.Context) (*pb.WhoAmIResponse, error) {
-	if s.err != nil {
-		return nil, s.err
-	}
-	return call(ctx, s.client, true, &pb.WhoAmIRequest{Scope: s.scope}, s.client.queries.WhoAmI)
-}
-
-// Result is the rows of a statement, kept as columns.
-type Result struct {
-	Columns []*pb.Column
-	// Truncated says that there were more rows than the limit.
-	Truncated    bool
-	CommandTag   string
-	AffectedRows int64
-
-	data  [][]any
-	count int
-	names map[string]int
-}
-
-func newResult(response *pb.RunScopedQueryResponse) *Result {
-	result := &Result{
-		Columns:      response.GetColumns(),
-		Truncated:    response.GetTruncated(),
-		CommandTag:   response.GetCommandTag(),
-		AffectedRows: response.GetAffectedRows(),
-		count:        int(response.GetRowCount()),
-		names:        map[string]int{},
-	}
-	for at, meta := range result.Columns {
-		result.data = append(result.data,
-			column(meta.GetKind(), meta.GetElementKind(), response.GetData()[at], result.count))
-		if _, found := result.names[meta.GetName()]; !found {
-			result.names[meta.GetName()] = at
-		}
-	}
-	return result
-}
-
-// Len is the number of rows.
-func (r *Result) Len() int { return r.count }
-
-// Value is a cell by position: nil for NULL, else of the type that clients/CONTRACT.md names.
-func (r *Result) Value(row, column int) any { return r.data[column][row] }
-
-// ErrNoColumn is what Named returns for a name that no column has.
-var ErrNoColumn = errors.New("usher: no column has this name")
-
-// Named is a cell by the name of its column; of several with one name the first.
-func (r *Result) Named(row int, name string) (any, error) {
-	at, found := r.names[name]
-	if !found {
-		return nil, ErrNoColumn
-	}
-	return r.data[at][row], nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,6 +43,15 @@ func (e *Error) SQLState() string { return e.Metadata["sqlstate"] }
 
 // RequestID is what the server's log knows the call by.
 func (e *Error) RequestID() string { return e.Metadata["request_id"] }
+
+// StatementIndex says which statement of a transaction failed, counted from 0; -1 when it was no single one.
+func (e *Error) StatementIndex() int {
+	index, err := strconv.Atoi(e.Metadata["statement_index"])
+	if err != nil {
+		return -1
+	}
+	return index
+}
 
 // Status is the gRPC status's name, such as INVALID_ARGUMENT.
 func (e *Error) Status() string {

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import datetime
 import decimal
 import json
 import struct
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import usher
@@ -32,6 +33,8 @@ class Runner:
             "connect": self.connect,
             "close": self.close,
             "query": self.query,
+            "stream": self.stream,
+            "transaction": self.transaction,
             "issue": self.issue,
             "source": self.source,
             "verify": self.verify,
@@ -47,15 +50,7 @@ class Runner:
         try:
             return await verb(request)
         except usher.UsherError as error:
-            return {
-                "error": {
-                    "code": error.code,
-                    "reason": error.reason,
-                    "sqlstate": error.sqlstate,
-                    "retryable": error.retryable,
-                    "fields": sorted(error.fields),
-                }
-            }
+            return {"error": failure(error)}
         except asyncio.CancelledError:
             cancelled = {"code": "CANCELLED", "reason": "CLIENT_CANCELLED", "sqlstate": None}
             return {"error": cancelled | {"retryable": False, "fields": []}}
@@ -80,33 +75,48 @@ class Runner:
 
     async def query(self, request: dict[str, Any]) -> Any:
         scope = self.scope(request)
-        options = {
-            name: request[name]
-            for name in ("read_only", "max_rows", "statement_timeout", "timeout")
-            if name in request
-        }
-        parameters = [native(value) for value in request.get("params", [])]
+        options = chosen(request, "read_only", "max_rows", "statement_timeout", "timeout")
         if "statement" in request:
-            call = scope.run(request["statement"], *parameters, **options)
+            call = scope.run(request["statement"], *parameters(request), **options)
         else:
-            call = scope.query(request["sql"], *parameters, **options)
+            call = scope.query(request["sql"], *parameters(request), **options)
         task = asyncio.ensure_future(call)
         if "cancel_after" in request:
             asyncio.get_running_loop().call_later(request["cancel_after"], task.cancel)
-        result = await task
-        return {
-            "columns": [[column.name, column.type_name, column.kind] for column in result.columns],
-            "rows": [
-                [
-                    shown(cell, column.kind, column.element_kind)
-                    for cell, column in zip(row, result.columns, strict=False)
-                ]
-                for row in result
-            ],
-            "truncated": result.truncated,
-            "command_tag": result.command_tag,
-            "affected_rows": result.affected_rows,
-        }
+        return shown_result(await task)
+
+    async def stream(self, request: dict[str, Any]) -> Any:
+        scope = self.scope(request)
+        options = chosen(request, "max_rows", "statement_timeout", "timeout")
+        if "statement" in request:
+            stream = scope.stream_statement(request["statement"], *parameters(request), **options)
+        else:
+            stream = scope.stream(request["sql"], *parameters(request), **options)
+        rows: list[Any] = []
+        try:
+            async for row in stream:
+                rows.append(shown_row(row, stream.columns))
+                if len(rows) == request.get("stop_after"):
+                    return {"rows": rows, "stopped": True}
+        except usher.UsherError as error:
+            return {"rows": rows, "error": failure(error)}
+        assert stream.summary is not None
+        summary = dataclasses.asdict(stream.summary)
+        return {"columns": shown_columns(stream.columns), "rows": rows, "summary": summary}
+
+    async def transaction(self, request: dict[str, Any]) -> Any:
+        statements = [
+            usher.Statement(
+                sql=asked.get("sql", ""),
+                name=asked.get("statement", ""),
+                parameters=parameters(asked),
+                max_rows=asked.get("max_rows"),
+            )
+            for asked in request["statements"]
+        ]
+        options = chosen(request, "isolation", "read_only", "statement_timeout", "timeout")
+        results = await self.scope(request).transaction(statements, **options)
+        return {"results": [shown_result(result) for result in results]}
 
     async def issue(self, request: dict[str, Any]) -> Any:
         token = await self.clients[request["client"]].issue_token(
@@ -165,6 +175,44 @@ class Runner:
         if "token" in scope:
             return client.with_token(scope["token"])
         return client.as_user(scope["sub"], scope.get("claims"))
+
+
+def chosen(request: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: request[name] for name in names if name in request}
+
+
+def parameters(request: dict[str, Any]) -> list[Any]:
+    return [native(value) for value in request.get("params", [])]
+
+
+def failure(error: usher.UsherError) -> dict[str, Any]:
+    found = {
+        "code": error.code,
+        "reason": error.reason,
+        "sqlstate": error.sqlstate,
+        "retryable": error.retryable,
+        "fields": sorted(error.fields),
+    }
+    index = error.statement_index
+    return found if index is None else found | {"statement_index": index}
+
+
+def shown_result(result: usher.Result) -> dict[str, Any]:
+    return {
+        "columns": shown_columns(result.columns),
+        "rows": [shown_row(row, result.columns) for row in result],
+        "truncated": result.truncated,
+        "command_tag": result.command_tag,
+        "affected_rows": result.affected_rows,
+    }
+
+
+def shown_columns(columns: Sequence[usher.Column]) -> list[Any]:
+    return [[column.name, column.type_name, column.kind] for column in columns]
+
+
+def shown_row(row: usher.Row, columns: Sequence[usher.Column]) -> list[Any]:
+    return [shown(cell, column.kind, column.element_kind) for cell, column in zip(row, columns, strict=True)]
 
 
 def native(value: Any) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -13,7 +14,9 @@ import grpc
 from usher import messages
 from usher.connection import OPTIONS, Connection, connection
 from usher.errors import UsherError, closed, from_grpc, invalid
-from usher.messages import KeptToken, QueryOptions, Result, Token, Verified
+from usher.messages import Isolation, KeptToken, QueryOptions, Statement, StreamOptions, Token, Verified
+from usher.results import Result, Row
+from usher.streams import Received
 from usher.v1 import (
     key_service_pb2,
     key_service_pb2_grpc,
@@ -162,20 +165,28 @@ class Client:
             if self._closed:
                 raise closed()
             try:
-                return await method(request, timeout=tries.remaining, metadata=self._connection.metadata)
-            except grpc.aio.AioRpcError as error:
-                failed = from_grpc(error, repeatable=repeatable)
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if self._closed and not (task and task.cancelling()):
-                    raise closed() from None  # the channel's end, and nobody's who wants this task to end
-                raise
-            except grpc.aio.UsageError:
-                raise closed() from None
-            wait = tries.wait(failed)
-            if wait is None:
-                raise failed from None
+                with self._errors(repeatable=repeatable):
+                    return await method(request, timeout=tries.remaining, metadata=self._connection.metadata)
+            except UsherError as failed:
+                wait = tries.wait(failed)
+                if wait is None:
+                    raise
             await asyncio.sleep(wait)
+
+    @contextlib.contextmanager
+    def _errors(self, *, repeatable: bool) -> Iterator[None]:
+        """What gRPC raises becomes a UsherError."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise from_grpc(error, repeatable=repeatable) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and not (task and task.cancelling()):
+                raise closed() from None  # the channel's end, and nobody's who wants this task to end
+            raise
+        except grpc.aio.UsageError:
+            raise closed() from None
 
 
 class _Stubs:
@@ -205,6 +216,47 @@ class Scope:
     async def run(self, statement: str, *parameters: Any, **options: Unpack[QueryOptions]) -> Result:
         """Runs a named statement, with the options of `query`. Raises UsherError."""
         return await self._run("", statement, parameters, **options)
+
+    def stream(self, sql: str, *parameters: Any, **options: Unpack[StreamOptions]) -> RowStream:
+        """The rows of one reading statement, any number of them. No I/O before they are asked for.
+
+        Options: max_rows, statement_timeout, and timeout, the deadline of the whole stream in seconds (600).
+        Raises UsherError for what cannot be sent.
+        """
+        return self._stream(sql, "", parameters, **options)
+
+    def stream_statement(
+        self, statement: str, *parameters: Any, **options: Unpack[StreamOptions]
+    ) -> RowStream:
+        """The same of a named statement."""
+        return self._stream("", statement, parameters, **options)
+
+    async def transaction(
+        self,
+        statements: Sequence[Statement],
+        *,
+        isolation: Isolation = "read committed",
+        read_only: bool = False,
+        statement_timeout: float | None = None,
+        timeout: float | None = None,
+    ) -> list[Result]:
+        """Runs the statements in one transaction: all of them, or none.
+
+        Raises UsherError, whose `statement_index` says which one failed. It is not repeated by itself, unless
+        it is read-only: `retryable` says that it may be.
+        """
+        request = messages.transaction_request(
+            self._scope,
+            statements,
+            isolation=isolation,
+            read_only=read_only,
+            statement_timeout=statement_timeout,
+        )
+        client = self._client
+        response = await client._call(
+            client._stubs.queries.RunScopedTransaction, request, timeout, repeatable=read_only
+        )
+        return [Result(result, json_text=client._json_text) for result in response.results]
 
     async def who_am_i(self, *, timeout: float | None = None) -> query_service_pb2.WhoAmIResponse:
         """What Postgres sees in this scope. Raises UsherError."""
@@ -240,6 +292,72 @@ class Scope:
             client._stubs.queries.RunScopedQuery, request, timeout, repeatable=read_only
         )
         return Result(response, json_text=client._json_text)
+
+    def _stream(
+        self,
+        sql: str,
+        statement: str,
+        parameters: Sequence[Any],
+        *,
+        max_rows: int | None = None,
+        statement_timeout: float | None = None,
+        timeout: float = messages.STREAM_TIMEOUT,
+    ) -> RowStream:
+        request = messages.stream_request(
+            self._scope,
+            sql,
+            statement,
+            parameters,
+            max_rows=max_rows,
+            statement_timeout=statement_timeout,
+        )
+        return RowStream(self._client, request, timeout)
+
+
+class RowStream(Received):
+    """The rows of a statement, for one `async for`. Whoever leaves that early cancels the statement.
+
+    In an `async with` its columns are there before the first row, and it ends with the block.
+    """
+
+    def __init__(
+        self, client: Client, request: query_service_pb2.StreamScopedQueryRequest, timeout: float
+    ) -> None:
+        super().__init__(json_text=client._json_text)
+        self._client, self._request, self._timeout = client, request, timeout
+        self._call: Any = None
+
+    async def __aenter__(self) -> Self:
+        if self._call is None:
+            self._call, first = await self._client._call(
+                self._begin, self._request, self._timeout, repeatable=True
+            )
+            self._take(first)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._call.cancel()
+        self._read = True
+
+    async def __aiter__(self) -> AsyncIterator[Row]:
+        """The rows in order. Raises UsherError, after the rows that came before."""
+        self._read_once()
+        async with self:
+            while self.summary is None:
+                for row in self._take(await self._next()):
+                    yield row
+            await self._next()  # the status, without which the call would be cancelled
+
+    async def _next(self) -> Any:
+        with self._client._errors(repeatable=True):
+            return await self._call.read()
+
+    async def _begin(self, request: Any, **options: Any) -> Any:
+        """The call and its first message. A call that has begun is not tried again."""
+        call = self._client._stubs.queries.StreamScopedQuery(request, **options)
+        return call, await call.read()
 
 
 class TokenSource:

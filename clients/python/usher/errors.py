@@ -76,6 +76,12 @@ class UsherError(Exception):
         """What the server's log knows the call by."""
         return self.metadata.get("request_id")
 
+    @property
+    def statement_index(self) -> int | None:
+        """Which statement of a transaction failed, counted from 0; None when it was no single one."""
+        index = self.metadata.get("statement_index")
+        return None if index is None else int(index)
+
 
 def invalid(message: str, reason: str = "CLIENT_INVALID") -> UsherError:
     """What the client refuses before it sends anything."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypedDict, overload
+from typing import Any, Final, Literal, TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 
 from usher.errors import UsherError, invalid
 from usher.v1 import key_service_pb2, query_service_pb2, token_service_pb2, values_pb2
-from usher.values import claims_dict, claims_struct, column, parameter
+from usher.values import claims_dict, claims_struct, parameter
 
 DEFAULT_TIMEOUT: Final = 15.0
 """Seconds that a call may take when nothing else is said."""
@@ -33,6 +34,21 @@ class QueryOptions(TypedDict, total=False):
     """The longest run time in Postgres, in seconds."""
     timeout: float | None
     """The deadline of the call, in seconds."""
+
+
+STREAM_TIMEOUT: Final = 600.0
+"""The same for a whole stream: the server's own limit, unless that was changed."""
+
+
+class StreamOptions(TypedDict, total=False):
+    """How a statement is streamed."""
+
+    max_rows: int | None
+    """Most rows to send; the summary says whether there were more."""
+    statement_timeout: float | None
+    """The longest that Postgres may work on one portion of rows, in seconds."""
+    timeout: float
+    """The deadline of the whole stream, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,101 +77,28 @@ class Verified:
     expire_time: datetime.datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A column of a result; `kind` as in values.proto, without its prefix."""
-
-    name: str
-    type_name: str
-    kind: str
-    element_kind: str | None
-
-
-class Row(Sequence[Any]):
-    """A view of one row: by position, or by name; of columns with the same name the first."""
-
-    __slots__ = ("_at", "_result")
-
-    def __init__(self, result: Result, at: int) -> None:
-        self._result, self._at = result, at
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, slice):
-            return [values[self._at] for values in self._result.data[key]]
-        position = self._result.position(key) if isinstance(key, str) else key
-        return self._result.data[position][self._at]
-
-    def __len__(self) -> int:
-        return len(self._result.data)
-
-    def __repr__(self) -> str:
-        return f"<Row {self._at} of {len(self._result)}>"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The values by column name."""
-        return {name: self[name] for name in self._result.names}
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+"""How much a transaction sees of what others commit meanwhile."""
+_LEVELS: Final[Mapping[str, query_service_pb2.IsolationLevel]] = {
+    "read committed": query_service_pb2.ISOLATION_LEVEL_READ_COMMITTED,
+    "repeatable read": query_service_pb2.ISOLATION_LEVEL_REPEATABLE_READ,
+    "serializable": query_service_pb2.ISOLATION_LEVEL_SERIALIZABLE,
+}
 
 
-class Result(Sequence[Row]):
-    """The rows of a statement, kept as columns."""
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a transaction: `sql`, or the `name` of one that the server holds."""
 
-    def __init__(
-        self, response: query_service_pb2.RunScopedQueryResponse, *, json_text: bool = False
-    ) -> None:
-        self.truncated: bool = response.truncated
-        """Whether there were more rows than the limit."""
-        self.command_tag: str = response.command_tag
-        self.affected_rows: int = response.affected_rows
-        self.columns = tuple(
-            Column(
-                name=meta.name,
-                type_name=meta.type_name,
-                kind=_kind(meta.kind),
-                element_kind=_kind(meta.element_kind) if meta.element_kind else None,
-            )
-            for meta in response.columns
-        )
-        self.data = tuple(
-            column(meta, data, response.row_count, json_text=json_text)
-            for meta, data in zip(response.columns, response.data, strict=True)
-        )
-        """The values, a list for each column."""
-        self._count = response.row_count
-        self.names: dict[str, int] = {}
-        """Column names with their positions, in the order of the columns."""
-        for at, meta in enumerate(self.columns):
-            self.names.setdefault(meta.name, at)
-
-    def position(self, name: str) -> int:
-        """Where the column of this name stands. Raises KeyError."""
-        return self.names[name]
-
-    @overload
-    def __getitem__(self, at: int) -> Row: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Row]: ...
-    def __getitem__(self, at: int | slice) -> Row | list[Row]:
-        if isinstance(at, slice):
-            return [Row(self, row) for row in range(*at.indices(self._count))]
-        row = at + self._count if at < 0 else at
-        if not 0 <= row < self._count:
-            raise IndexError("there is no such row")
-        return Row(self, row)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Row]:
-        return (Row(self, at) for at in range(self._count))
+    sql: str = ""
+    parameters: Sequence[Any] = field(default=(), repr=False)
+    max_rows: int | None = None
+    name: str = ""
 
 
 def key_state(key: key_service_pb2.Key) -> str:
     """The state of a key: PREPARED, ACTIVE or RETIRED."""
     return key_service_pb2.KeyState.Name(key.state).removeprefix("KEY_STATE_")
-
-
-def _kind(number: int) -> str:
-    return values_pb2.Kind.Name(number).removeprefix("KIND_")
 
 
 def issue_request(
@@ -225,16 +168,89 @@ def query_request(
     statement_timeout: float | None,
 ) -> query_service_pb2.RunScopedQueryRequest:
     """The request of query and run."""
-    sent = [parameter(value, f"parameters[{at}]") for at, value in enumerate(parameters)]
-    try:
-        options = query_service_pb2.QueryOptions(read_only=read_only, max_rows=max_rows or 0)
-        if statement_timeout is not None:
-            options.statement_timeout.CopyFrom(duration("statement_timeout", statement_timeout))
+    with _typed("sql, statement, max_rows"):
         return query_service_pb2.RunScopedQueryRequest(
-            scope=scope, sql=sql, statement=statement, parameters=sent, options=options
+            scope=scope,
+            sql=sql,
+            statement=statement,
+            parameters=_parameters(parameters),
+            options=query_service_pb2.QueryOptions(
+                read_only=read_only,
+                max_rows=max_rows or 0,
+                statement_timeout=_statement_timeout(statement_timeout),
+            ),
         )
-    except (ValueError, TypeError):
-        raise invalid("sql, statement, max_rows: one is not of its type") from None
+
+
+def stream_request(
+    scope: query_service_pb2.Scope,
+    sql: str,
+    statement: str,
+    parameters: Sequence[Any],
+    *,
+    max_rows: int | None,
+    statement_timeout: float | None,
+) -> query_service_pb2.StreamScopedQueryRequest:
+    """The request of stream and stream_statement."""
+    with _typed("sql, statement, max_rows"):
+        return query_service_pb2.StreamScopedQueryRequest(
+            scope=scope,
+            sql=sql,
+            statement=statement,
+            parameters=_parameters(parameters),
+            options=query_service_pb2.StreamOptions(
+                max_rows=max_rows or 0, statement_timeout=_statement_timeout(statement_timeout)
+            ),
+        )
+
+
+def transaction_request(
+    scope: query_service_pb2.Scope,
+    statements: Sequence[Statement],
+    *,
+    isolation: Isolation,
+    read_only: bool,
+    statement_timeout: float | None,
+) -> query_service_pb2.RunScopedTransactionRequest:
+    """The request of transaction."""
+    if isolation not in _LEVELS:
+        raise invalid(f"isolation: one of {', '.join(_LEVELS)}")
+    return query_service_pb2.RunScopedTransactionRequest(
+        scope=scope,
+        statements=[_statement(sent, f"statements[{at}]") for at, sent in enumerate(statements)],
+        options=query_service_pb2.TransactionOptions(
+            isolation_level=_LEVELS[isolation],
+            read_only=read_only,
+            statement_timeout=_statement_timeout(statement_timeout),
+        ),
+    )
+
+
+def _statement(sent: Statement, place: str) -> query_service_pb2.ScopedStatement:
+    with _typed(f"{place}: sql, name, max_rows"):
+        return query_service_pb2.ScopedStatement(
+            sql=sent.sql,
+            statement=sent.name,
+            parameters=_parameters(sent.parameters, f"{place}."),
+            max_rows=sent.max_rows or 0,
+        )
+
+
+@contextlib.contextmanager
+def _typed(names: str) -> Iterator[None]:
+    """What protobuf refuses is CLIENT_INVALID, naming the parameters."""
+    try:
+        yield
+    except (ValueError, TypeError, UnicodeEncodeError):
+        raise invalid(f"{names}: one is not of its type") from None
+
+
+def _parameters(values: Sequence[Any], place: str = "") -> list[values_pb2.Value]:
+    return [parameter(value, f"{place}parameters[{at}]") for at, value in enumerate(values)]
+
+
+def _statement_timeout(seconds: float | None) -> Duration | None:
+    return None if seconds is None else duration("statement_timeout", seconds)
 
 
 def token_of(response: token_service_pb2.IssueTokenResponse) -> Token:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -13,7 +14,9 @@ import grpc
 from usher import messages
 from usher.connection import OPTIONS, connection
 from usher.errors import UsherError, closed, from_grpc
-from usher.messages import KeptToken, QueryOptions, Result, Token, Verified
+from usher.messages import Isolation, KeptToken, QueryOptions, Statement, StreamOptions, Token, Verified
+from usher.results import Result, Row
+from usher.streams import Received
 from usher.v1 import (
     key_service_pb2,
     key_service_pb2_grpc,
@@ -150,17 +153,23 @@ class SyncClient:
             if self._closed:
                 raise closed()
             try:
-                return method(request, timeout=tries.remaining, metadata=self._connection.metadata)
-            except grpc.RpcError as error:
-                if self._closed:
-                    raise closed() from None
-                failed = from_grpc(error, repeatable=repeatable)
-            except ValueError:
-                raise closed() from None  # what gRPC raises on a closed channel
-            wait = tries.wait(failed)
-            if wait is None:
-                raise failed from None
+                with self._errors(repeatable=repeatable):
+                    return method(request, timeout=tries.remaining, metadata=self._connection.metadata)
+            except UsherError as failed:
+                wait = tries.wait(failed)
+                if wait is None:
+                    raise
             time.sleep(wait)
+
+    @contextlib.contextmanager
+    def _errors(self, *, repeatable: bool) -> Iterator[None]:
+        """What gRPC raises becomes a UsherError."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise closed() if self._closed else from_grpc(error, repeatable=repeatable) from None
+        except ValueError:
+            raise closed() from None  # what gRPC raises on a closed channel
 
 
 class SyncScope:
@@ -176,6 +185,45 @@ class SyncScope:
     def run(self, statement: str, *parameters: Any, **options: Unpack[QueryOptions]) -> Result:
         """Runs a named statement, with the options of `query`. Raises UsherError."""
         return self._run("", statement, parameters, **options)
+
+    def stream(self, sql: str, *parameters: Any, **options: Unpack[StreamOptions]) -> SyncRowStream:
+        """The rows of one reading statement, any number of them. No I/O before they are asked for.
+
+        Options: max_rows, statement_timeout, and timeout, the deadline of the whole stream in seconds (600).
+        Raises UsherError for what cannot be sent.
+        """
+        return self._stream(sql, "", parameters, **options)
+
+    def stream_statement(
+        self, statement: str, *parameters: Any, **options: Unpack[StreamOptions]
+    ) -> SyncRowStream:
+        """The same of a named statement."""
+        return self._stream("", statement, parameters, **options)
+
+    def transaction(
+        self,
+        statements: Sequence[Statement],
+        *,
+        isolation: Isolation = "read committed",
+        read_only: bool = False,
+        statement_timeout: float | None = None,
+        timeout: float | None = None,
+    ) -> list[Result]:
+        """Runs the statements in one transaction: all of them, or none.
+
+        Raises UsherError, whose `statement_index` says which one failed. It is not repeated by itself, unless
+        it is read-only: `retryable` says that it may be.
+        """
+        request = messages.transaction_request(
+            self._scope,
+            statements,
+            isolation=isolation,
+            read_only=read_only,
+            statement_timeout=statement_timeout,
+        )
+        client = self._client
+        response = client._call(client._queries.RunScopedTransaction, request, timeout, repeatable=read_only)
+        return [Result(result, json_text=client._json_text) for result in response.results]
 
     def who_am_i(self, *, timeout: float | None = None) -> query_service_pb2.WhoAmIResponse:
         """What Postgres sees in this scope. Raises UsherError."""
@@ -209,6 +257,69 @@ class SyncScope:
         client = self._client
         response = client._call(client._queries.RunScopedQuery, request, timeout, repeatable=read_only)
         return Result(response, json_text=client._json_text)
+
+    def _stream(
+        self,
+        sql: str,
+        statement: str,
+        parameters: Sequence[Any],
+        *,
+        max_rows: int | None = None,
+        statement_timeout: float | None = None,
+        timeout: float = messages.STREAM_TIMEOUT,
+    ) -> SyncRowStream:
+        request = messages.stream_request(
+            self._scope,
+            sql,
+            statement,
+            parameters,
+            max_rows=max_rows,
+            statement_timeout=statement_timeout,
+        )
+        return SyncRowStream(self._client, request, timeout)
+
+
+class SyncRowStream(Received):
+    """The rows of a statement, for one `for`. Whoever leaves that early cancels the statement.
+
+    In a `with` its columns are there before the first row, and it ends with the block.
+    """
+
+    def __init__(
+        self, client: SyncClient, request: query_service_pb2.StreamScopedQueryRequest, timeout: float
+    ) -> None:
+        super().__init__(json_text=client._json_text)
+        self._client, self._request, self._timeout = client, request, timeout
+        self._call: Any = None
+
+    def __enter__(self) -> Self:
+        if self._call is None:
+            self._call, first = self._client._call(self._begin, self._request, self._timeout, repeatable=True)
+            self._take(first)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._call.cancel()
+        self._read = True
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows in order. Raises UsherError, after the rows that came before."""
+        self._read_once()
+        with self:
+            while self.summary is None:
+                yield from self._take(self._next())
+            self._next()  # the status, without which the call would be cancelled
+
+    def _next(self) -> Any:
+        with self._client._errors(repeatable=True):
+            return next(self._call, None)
+
+    def _begin(self, request: Any, **options: Any) -> Any:
+        """The call and its first message. A call that has begun is not tried again."""
+        call = self._client._queries.StreamScopedQuery(request, **options)
+        return call, next(call, None)
 
 
 class SyncTokenSource:
