@@ -58,7 +58,10 @@ def add_to(verbs: Any) -> None:
         )
     remote.add_scope(parser)
     parser.add_argument(
-        "--isolation", choices=tuple(_ISOLATION), default="read-committed", help="what it sees of others"
+        "--isolation",
+        choices=tuple(_ISOLATION),
+        default="read-committed",
+        help="how much it sees of what others commit meanwhile (default: read-committed)",
     )
     add_limits(parser)
     remote.add_json(parser, "print one JSON object a statement, with its command tag and rows")
@@ -85,7 +88,8 @@ def _run(chosen: argparse.Namespace) -> int:
         if chosen.json:
             print(json.dumps(_object(result), ensure_ascii=False))
         else:
-            print("\n" * bool(at), end="")
+            if at:
+                print()
             show(result, "table")
         if result.truncated:
             print(f"usher: statements[{at}]: {MORE_ROWS}", file=sys.stderr)

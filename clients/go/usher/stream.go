@@ -13,7 +13,8 @@ import (
 	pb "usher.dev/client-go/usher/v1"
 )
 
-// streamTimeout is how long a stream may take: the server's own limit, unless that was changed.
+// streamTimeout is how long a stream may take when its context does not say: the server's own limit, unless that
+// was changed.
 const streamTimeout = 10 * time.Minute
 
 // Stream is the rows of a statement, while the sidecar sends them. It is for one goroutine at a time.
@@ -36,7 +37,7 @@ type Row struct {
 }
 
 // Stream begins to send the rows of one reading statement, any number of them: range over its Rows, or Close it.
-// Its deadline is the context's, or 10 minutes.
+// Its deadline is the context's, or 10 minutes where that has none.
 func (s *Scope) Stream(ctx context.Context, sql string, parameters ...any) (*Stream, error) {
 	return s.stream(ctx, &pb.StreamScopedQueryRequest{Sql: sql}, parameters)
 }
@@ -57,7 +58,7 @@ func (s *Scope) stream(
 	request.Options = &pb.StreamOptions{
 		MaxRows: int64(s.options.MaxRows), StatementTimeout: duration(s.options.StatementTimeout),
 	}
-	ctx, cancel := context.WithTimeout(ctx, streamTimeout)
+	ctx, cancel := bounded(ctx)
 	stream, err := tried(ctx, s.client, true, request, s.client.begin)
 	if err != nil {
 		cancel()
@@ -65,6 +66,14 @@ func (s *Scope) stream(
 	}
 	stream.cancel = cancel
 	return stream, nil
+}
+
+// bounded is the context with an end: its own, or that of streams.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, chosen := ctx.Deadline(); chosen {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, streamTimeout)
 }
 
 // begin waits for the first message, which has the columns: from then on the call is not tried again.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -149,10 +150,11 @@ func TestAStreamReadsNoFurtherThanItsCaller(t *testing.T) {
 }
 
 func TestLeavingAStreamCancelsTheStatement(t *testing.T) {
-	live := client(t, "")
-	alice := live.AsUser("alice", nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	alice := client(t, "").AsUser("alice", nil)
 	for range 20 { // more than the sidecar admits at a time
-		stream := begun(t, alice)
+		stream := begun(ctx, t, alice)
 		for row, err := range stream.Rows() {
 			if err != nil {
 				t.Fatal(err)
@@ -166,17 +168,17 @@ func TestLeavingAStreamCancelsTheStatement(t *testing.T) {
 		}
 		_, err := numbers(stream, nil)
 		wantReason(t, err, "CLIENT_INVALID")
-		closed := begun(t, alice)
+		closed := begun(ctx, t, alice)
 		closed.Close()
 		closed.Close()
 	}
 }
 
 // begun begins an endless stream, as soon as the sidecar has seen that those before it were left.
-func begun(t *testing.T, scope *usher.Scope) *usher.Stream {
+func begun(ctx context.Context, t *testing.T, scope *usher.Scope) *usher.Stream {
 	t.Helper()
 	for {
-		stream, err := scope.Stream(t.Context(), endless)
+		stream, err := scope.Stream(ctx, endless)
 		if err == nil {
 			return stream
 		}

@@ -301,7 +301,7 @@ class Scope:
         *,
         max_rows: int | None = None,
         statement_timeout: float | None = None,
-        timeout: float = messages.STREAM_TIMEOUT,
+        timeout: float | None = None,
     ) -> RowStream:
         request = messages.stream_request(
             self._scope,
@@ -311,7 +311,7 @@ class Scope:
             max_rows=max_rows,
             statement_timeout=statement_timeout,
         )
-        return RowStream(self._client, request, timeout)
+        return RowStream(self._client, request, messages.STREAM_TIMEOUT if timeout is None else timeout)
 
 
 class RowStream(Received):

@@ -266,7 +266,7 @@ class SyncScope:
         *,
         max_rows: int | None = None,
         statement_timeout: float | None = None,
-        timeout: float = messages.STREAM_TIMEOUT,
+        timeout: float | None = None,
     ) -> SyncRowStream:
         request = messages.stream_request(
             self._scope,
@@ -276,7 +276,7 @@ class SyncScope:
             max_rows=max_rows,
             statement_timeout=statement_timeout,
         )
-        return SyncRowStream(self._client, request, timeout)
+        return SyncRowStream(self._client, request, messages.STREAM_TIMEOUT if timeout is None else timeout)
 
 
 class SyncRowStream(Received):
