@@ -24,7 +24,7 @@ from tests.servers import Servers
 
 FILE: Final = Path(__file__).with_name("scenarios.json")
 SHOWN: Final = 12
-"""Rows of an answer that are kept as they are; of more only their number and sizes."""
+"""Rows of an answer that are kept as they are; of more only their number and sizes, and whether they count up."""
 
 
 def scenarios() -> list[dict[str, Any]]:
@@ -79,6 +79,7 @@ def _shortened(answer: Any) -> Any:
     rows = answer["rows"]
     answer["row_count"] = len(rows)
     if len(rows) > SHOWN:
+        answer["counts_up"] = rows == [[{"int": str(number)}] for number in range(1, len(rows) + 1)]
         answer["rows"] = rows[:SHOWN]
     texts = [[len(cell["text"]) for cell in row if cell and "text" in cell] for row in answer["rows"]]
     if any(size > 1000 for row in texts for size in row):

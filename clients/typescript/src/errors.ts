@@ -36,6 +36,12 @@ export class UsherError extends Error {
     return this.metadata.sqlstate;
   }
 
+  /** Which statement of a transaction failed, counted from 0; undefined when it was none of them. */
+  get statementIndex(): number | undefined {
+    const { statement_index: index } = this.metadata;
+    return index === undefined ? undefined : Number(index);
+  }
+
   /** What the server's log knows the call by. */
   get requestId(): string | undefined {
     return this.metadata.request_id;
@@ -52,12 +58,17 @@ export function closed(): UsherError {
   return new UsherError("CANCELLED", "CLIENT_CLOSED", "the client was closed; make a new one");
 }
 
-/** A call that the caller's signal ended. */
-export function cancelled(signal: AbortSignal): UsherError {
-  const cause: unknown = signal.reason;
+/** A call that the caller's signal ended, or that the caller left. */
+export function cancelled(signal?: AbortSignal): UsherError {
+  const cause: unknown = signal?.reason;
   return cause instanceof DOMException && cause.name === "TimeoutError"
     ? new UsherError("DEADLINE_EXCEEDED", "CLIENT_DEADLINE", "the signal's time was over", { cause })
     : new UsherError("CANCELLED", "CLIENT_CANCELLED", "the call was cancelled", { cause });
+}
+
+/** A stream that ended as if it were whole, but without its last message. */
+export function cut(): UsherError {
+  return new UsherError("INTERNAL", "CLIENT_OTHER", "the stream was cut: it ended without its summary");
 }
 
 /** The error of a call that the transport ended. */

@@ -40,6 +40,9 @@ export class Row implements Iterable<Value> {
   }
 }
 
+type Columns = Pick<RunScopedQueryResponse, "columns" | "data" | "rowCount">;
+type Rest = Partial<Pick<RunScopedQueryResponse, "truncated" | "commandTag" | "affectedRows">>;
+
 /** The rows of a statement, kept as columns. */
 export class Result implements Iterable<Row> {
   readonly columns: readonly Column[];
@@ -54,14 +57,14 @@ export class Result implements Iterable<Row> {
   readonly commandTag: string;
   readonly affectedRows: bigint;
 
-  constructor(response: RunScopedQueryResponse, jsonText = false) {
+  constructor(response: Columns & Rest, jsonText: boolean) {
     this.columns = response.columns.map(described);
     this.data = response.columns.map((meta, at) => column(meta, response.data[at], response.rowCount, jsonText));
     this.names = new Map(this.columns.map((meta, at): [string, number] => [meta.name, at]).reverse());
     this.length = response.rowCount;
-    this.truncated = response.truncated;
-    this.commandTag = response.commandTag;
-    this.affectedRows = response.affectedRows;
+    this.truncated = response.truncated ?? false;
+    this.commandTag = response.commandTag ?? "";
+    this.affectedRows = response.affectedRows ?? 0n;
   }
 
   /** The row at a position, from the end when it is negative. */
@@ -75,6 +78,7 @@ export class Result implements Iterable<Row> {
   }
 }
 
-function described({ name, typeName, kind, elementKind }: Meta): Column {
+/** A column as users see it. */
+export function described({ name, typeName, kind, elementKind }: Meta): Column {
   return { name, typeName, kind: Kind[kind], elementKind: elementKind ? Kind[elementKind] : undefined };
 }
