@@ -148,6 +148,37 @@ final class Calls {
     }
   }
 
+  /** Starts a stream, and waits for its first message; until that has come it is tried again. */
+  <Q, A> Messages<A> stream(MethodDescriptor<Q, A> method, Duration timeout, Q request) {
+    Deadline deadline = Deadline.after(TimeUnit.NANOSECONDS.convert(timeout), TimeUnit.NANOSECONDS);
+    Retries tries = new Retries(deadline, true);
+    while (true) {
+      refresh();
+      ClientCall<Q, A> call = channel.newCall(method, CallOptions.DEFAULT.withDeadline(deadline));
+      Messages<A> messages = new Messages<>(call, request, untilClosed(new CompletableFuture<>()));
+      try {
+        messages.hasNext();
+        return messages;
+      } catch (UsherException failed) {
+        long wait = tries.pause(failed);
+        if (wait < 0) {
+          throw failed;
+        }
+        await(untilClosed(new CompletableFuture<Void>().completeOnTimeout(null, wait, TimeUnit.NANOSECONDS)));
+      }
+    }
+  }
+
+  /** The same future, which fails with CLIENT_CLOSED when the client is closed before it is done. */
+  private <T> CompletableFuture<T> untilClosed(CompletableFuture<T> future) {
+    underWay.add(future);
+    future.whenComplete((value, failed) -> underWay.remove(future));
+    if (closed) {
+      future.completeExceptionally(UsherException.closed());
+    }
+    return future;
+  }
+
   /** Has a lost connection made anew by the next call, rather than when gRPC's growing wait is over. */
   private void refresh() {
     long last = freshAt.get();
@@ -159,17 +190,37 @@ final class Calls {
     }
   }
 
+  /** Whether, and when, a call that failed is tried again. */
+  private final class Retries {
+    private final Deadline deadline;
+    private int left;
+    private long longest = FIRST_WAIT;
+
+    Retries(Deadline deadline, boolean repeatable) {
+      this.deadline = deadline;
+      left = repeatable ? retries : 0;
+    }
+
+    /** The nanoseconds to wait before another try; -1 when there is to be none. */
+    long pause(UsherException failed) {
+      long asked = failed.retryDelay() == null ? 0 : TimeUnit.NANOSECONDS.convert(failed.retryDelay());
+      long wait = Math.max(asked, ThreadLocalRandom.current().nextLong(longest));
+      longest = Math.min(LONGEST_WAIT, 2 * longest);
+      boolean again = failed.code() == Status.Code.UNAVAILABLE && left-- > 0;
+      return again && wait < deadline.timeRemaining(TimeUnit.NANOSECONDS) ? wait : -1;
+    }
+  }
+
   private final class Call<Q, A, T> implements StreamObserver<A> {
-    final CompletableFuture<T> result = new CompletableFuture<>();
+    final CompletableFuture<T> result = untilClosed(new CompletableFuture<>());
     private final MethodDescriptor<Q, A> method;
     private final Deadline deadline;
     private final boolean repeatable;
     private final Q request;
     private final Function<A, T> read;
     private volatile ClientCall<Q, A> current;
+    private final Retries tries;
     private A answer;
-    private int left;
-    private long longest = FIRST_WAIT;
 
     Call(MethodDescriptor<Q, A> method, Deadline deadline, boolean repeatable, Q request, Function<A, T> read) {
       this.method = method;
@@ -177,11 +228,9 @@ final class Calls {
       this.repeatable = repeatable;
       this.request = request;
       this.read = read;
-      left = repeatable ? retries : 0;
-      underWay.add(result);
+      tries = new Retries(deadline, repeatable);
       result.whenComplete(
           (value, failed) -> {
-            underWay.remove(result);
             if (failed != null) {
               cancel();
             }
@@ -189,9 +238,6 @@ final class Calls {
     }
 
     void attempt() {
-      if (closed) {
-        result.completeExceptionally(UsherException.closed());
-      }
       if (result.isDone()) {
         return;
       }
@@ -236,11 +282,8 @@ final class Calls {
     @Override
     public void onError(Throwable thrown) {
       UsherException failed = UsherException.of(thrown, repeatable);
-      long asked = failed.retryDelay() == null ? 0 : TimeUnit.NANOSECONDS.convert(failed.retryDelay());
-      long wait = Math.max(asked, ThreadLocalRandom.current().nextLong(longest));
-      longest = Math.min(LONGEST_WAIT, 2 * longest);
-      boolean again = failed.code() == Status.Code.UNAVAILABLE && left-- > 0;
-      if (again && wait < deadline.timeRemaining(TimeUnit.NANOSECONDS)) {
+      long wait = tries.pause(failed);
+      if (wait >= 0) {
         CompletableFuture.delayedExecutor(wait, TimeUnit.NANOSECONDS).execute(Context.current().wrap(this::attempt));
       } else {
         result.completeExceptionally(failed);
