@@ -138,9 +138,15 @@ final class Calls {
   /** Starts a call with its deadline; where `repeatable`, it is tried again. */
   <Q, A, T> CompletableFuture<T> start(
       MethodDescriptor<Q, A> method, Duration timeout, boolean repeatable, Supplier<Q> request, Function<A, T> read) {
+    return start(method, timeout, repeatable, request, new Only<>(read));
+  }
+
+  /** Starts a call whose messages go to `answer`, each when the one before it was taken. */
+  <Q, A, T> CompletableFuture<T> start(
+      MethodDescriptor<Q, A> method, Duration timeout, boolean repeatable, Supplier<Q> request, Answer<A, T> answer) {
     Deadline deadline = Deadline.after(TimeUnit.NANOSECONDS.convert(timeout), TimeUnit.NANOSECONDS);
     try {
-      Call<Q, A, T> call = new Call<>(method, deadline, repeatable, request.get(), read);
+      Call<Q, A, T> call = new Call<>(method, deadline, repeatable, request.get(), answer);
       call.attempt();
       return call.result;
     } catch (UsherException invalid) {
@@ -190,6 +196,34 @@ final class Calls {
     }
   }
 
+  /** What becomes of a call's messages. */
+  interface Answer<A, T> {
+    void next(A message);
+
+    /** The result, when no more messages come. */
+    T end();
+  }
+
+  /** The answer of a call that has one message. */
+  private static final class Only<A, T> implements Answer<A, T> {
+    private final Function<A, T> read;
+    private A message;
+
+    Only(Function<A, T> read) {
+      this.read = read;
+    }
+
+    @Override
+    public void next(A message) {
+      this.message = message;
+    }
+
+    @Override
+    public T end() {
+      return read.apply(message);
+    }
+  }
+
   /** Whether, and when, a call that failed is tried again. */
   private final class Retries {
     private final Deadline deadline;
@@ -209,6 +243,11 @@ final class Calls {
       boolean again = failed.code() == Status.Code.UNAVAILABLE && left-- > 0;
       return again && wait < deadline.timeRemaining(TimeUnit.NANOSECONDS) ? wait : -1;
     }
+
+    /** Lets there be no more tries: something has come. */
+    void end() {
+      left = 0;
+    }
   }
 
   private final class Call<Q, A, T> implements StreamObserver<A> {
@@ -217,17 +256,16 @@ final class Calls {
     private final Deadline deadline;
     private final boolean repeatable;
     private final Q request;
-    private final Function<A, T> read;
-    private volatile ClientCall<Q, A> current;
+    private final Answer<A, T> answer;
     private final Retries tries;
-    private A answer;
+    private volatile ClientCall<Q, A> current;
 
-    Call(MethodDescriptor<Q, A> method, Deadline deadline, boolean repeatable, Q request, Function<A, T> read) {
+    Call(MethodDescriptor<Q, A> method, Deadline deadline, boolean repeatable, Q request, Answer<A, T> answer) {
       this.method = method;
       this.deadline = deadline;
       this.repeatable = repeatable;
       this.request = request;
-      this.read = read;
+      this.answer = answer;
       tries = new Retries(deadline, repeatable);
       result.whenComplete(
           (value, failed) -> {
@@ -244,7 +282,11 @@ final class Calls {
       try {
         refresh();
         ClientCall<Q, A> call = channel.newCall(method, CallOptions.DEFAULT.withDeadline(deadline));
-        ClientCalls.asyncUnaryCall(call, request, this);
+        if (method.getType() == MethodDescriptor.MethodType.UNARY) {
+          ClientCalls.asyncUnaryCall(call, request, this);
+        } else {
+          ClientCalls.asyncServerStreamingCall(call, request, this);
+        }
         current = call;
         if (result.isCompletedExceptionally()) { // before there was something to cancel
           cancel();
@@ -266,14 +308,23 @@ final class Calls {
     }
 
     @Override
-    public void onNext(A value) {
-      answer = value;
+    public void onNext(A message) {
+      tries.end();
+      try {
+        if (!result.isDone()) {
+          answer.next(message);
+        }
+      } catch (RuntimeException thrown) {
+        result.completeExceptionally(thrown);
+      }
     }
 
     @Override
     public void onCompleted() {
       try {
-        result.complete(read.apply(answer));
+        result.complete(answer.end());
+      } catch (UsherException cut) {
+        result.completeExceptionally(cut);
       } catch (RuntimeException unreadable) {
         other("the answer could not be read");
       }

@@ -1,7 +1,6 @@
 package dev.usher;
 
 import dev.usher.v1.Column;
-import dev.usher.v1.RunScopedQueryResponse;
 import dev.usher.v1.StreamScopedQueryResponse;
 import dev.usher.v1.StreamSummary;
 import java.util.Collections;
@@ -16,19 +15,20 @@ import java.util.NoSuchElementException;
  */
 public final class RowStream implements Iterator<Row>, Iterable<Row>, AutoCloseable {
   private final Messages<StreamScopedQueryResponse> parts;
-  private final List<Column> columns;
+  private final Chunks chunks = new Chunks();
   private Iterator<Row> rows = Collections.emptyIterator();
-  private StreamSummary said;
   private StreamSummary summary;
 
   RowStream(Messages<StreamScopedQueryResponse> parts) {
     this.parts = parts;
-    columns = parts.hasNext() ? parts.next().getColumnsList() : List.of();
+    if (parts.hasNext()) {
+      chunks.rows(parts.next());
+    }
   }
 
   /** Name, Postgres type and kind of each column. */
   public List<Column> columns() {
-    return columns;
+    return chunks.columns();
   }
 
   /** What was given; null before the end. */
@@ -43,27 +43,13 @@ public final class RowStream implements Iterator<Row>, Iterable<Row>, AutoClosea
    */
   @Override
   public boolean hasNext() {
-    while (!rows.hasNext()) {
-      if (!parts.hasNext()) {
-        if (said == null && !parts.closed()) {
-          throw UsherException.cut();
-        }
-        summary = said;
-        return false;
-      }
-      StreamScopedQueryResponse part = parts.next();
-      if (part.hasSummary()) {
-        said = part.getSummary();
-      } else {
-        rows = rows(part);
-      }
+    while (!rows.hasNext() && parts.hasNext()) {
+      rows = chunks.rows(parts.next()).iterator();
     }
-    return true;
-  }
-
-  private Iterator<Row> rows(StreamScopedQueryResponse part) {
-    RunScopedQueryResponse.Builder chunk = RunScopedQueryResponse.newBuilder().addAllColumns(columns);
-    return new Result(chunk.addAllData(part.getDataList()).setRowCount(part.getRowCount()).build()).iterator();
+    if (!rows.hasNext() && !parts.closed()) {
+      summary = chunks.summary();
+    }
+    return rows.hasNext();
   }
 
   @Override

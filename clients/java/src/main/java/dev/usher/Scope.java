@@ -8,12 +8,15 @@ import dev.usher.v1.RunScopedTransactionRequest;
 import dev.usher.v1.ScopedStatement;
 import dev.usher.v1.StreamOptions;
 import dev.usher.v1.StreamScopedQueryRequest;
+import dev.usher.v1.StreamScopedQueryResponse;
+import dev.usher.v1.StreamSummary;
 import dev.usher.v1.TransactionOptions;
 import dev.usher.v1.WhoAmIRequest;
 import dev.usher.v1.WhoAmIResponse;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Consumer;
 import java.util.function.Function;
 
 /**
@@ -115,12 +118,26 @@ public final class Scope {
   }
 
   /**
+   * {@link #stream} without waiting: each row is given to {@code each}, and no more are fetched while that
+   * takes. Cancelling the future, or an exception of {@code each}, which the future has then, ends the statement.
+   */
+  public CompletableFuture<StreamSummary> streamAsync(Consumer<? super Row> each, String sql, Object... parameters) {
+    return startStream(each, Statement.sql(sql, parameters));
+  }
+
+  /**
    * The rows of a named statement that reads, as of {@link #stream}.
    *
    * @throws UsherException when it is refused
    */
   public RowStream streamStatement(String statement, Object... parameters) {
     return stream(Statement.named(statement, parameters));
+  }
+
+  /** {@link #streamStatement} without waiting, as of {@link #streamAsync}. */
+  public CompletableFuture<StreamSummary> streamStatementAsync(
+      Consumer<? super Row> each, String statement, Object... parameters) {
+    return startStream(each, Statement.named(statement, parameters));
   }
 
   /**
@@ -182,16 +199,36 @@ public final class Scope {
   }
 
   private RowStream stream(Statement statement) {
+    StreamScopedQueryRequest request = streamed(statement);
+    return new RowStream(calls.stream(QueryServiceGrpc.getStreamScopedQueryMethod(), streamTimeout, request));
+  }
+
+  private CompletableFuture<StreamSummary> startStream(Consumer<? super Row> each, Statement statement) {
+    Chunks chunks = new Chunks();
+    return calls.start(
+        QueryServiceGrpc.getStreamScopedQueryMethod(), streamTimeout, true, () -> streamed(statement),
+        new Calls.Answer<>() {
+          @Override
+          public void next(StreamScopedQueryResponse part) {
+            chunks.rows(part).forEach(each);
+          }
+
+          @Override
+          public StreamSummary end() {
+            return chunks.summary();
+          }
+        });
+  }
+
+  private StreamScopedQueryRequest streamed(Statement statement) {
     ScopedStatement sent = statement.message("", 0);
     StreamOptions.Builder how = StreamOptions.newBuilder();
     how.setMaxRows(Integer.toUnsignedLong(options.getMaxRows()));
     if (options.hasStatementTimeout()) {
       how.setStatementTimeout(options.getStatementTimeout());
     }
-    StreamScopedQueryRequest request =
-        StreamScopedQueryRequest.newBuilder()
-            .setScope(user).setSql(sent.getSql()).setStatement(sent.getStatement())
-            .addAllParameters(sent.getParametersList()).setOptions(how).build();
-    return new RowStream(calls.stream(QueryServiceGrpc.getStreamScopedQueryMethod(), streamTimeout, request));
+    return StreamScopedQueryRequest.newBuilder()
+        .setScope(user).setSql(sent.getSql()).setStatement(sent.getStatement())
+        .addAllParameters(sent.getParametersList()).setOptions(how).build();
   }
 }
