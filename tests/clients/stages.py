@@ -36,7 +36,7 @@ class Stage:
 
     def __init__(self, servers: Servers, demo: dict[str, str], folder: Path) -> None:
         self._stack = contextlib.ExitStack()
-        self._demo = demo
+        self._demo = demo | {"connect_address": "127.0.0.1:0"}
         main = self._serve(grpc_admin_address=f"unix:{folder}/admin.sock")
         issuer, other = certificates.authority(), certificates.authority("another authority")
         cert, private = certificates.server(issuer).write(folder, "server")
@@ -78,7 +78,14 @@ class Stage:
             "$private_key": client.key_pem.decode(),
             "$foreign": FOREIGN,
         }
-        self._mortal_address = self.mortal.grpc_address
+        """What they are called by those who speak gRPC."""
+        sidecars = {"$main": main, "$tls": tls, "$policed": policed, "$mortal": self.mortal}
+        by_connect = {name: sidecar.addresses["connect"] for name, sidecar in sidecars.items()}
+        self.connect_names = self.names | by_connect
+        """The same for those who speak Connect; who has only gRPC keeps that address."""
+        self._mortal_addresses = {
+            f"{protocol}_address": self.mortal.addresses[protocol] for protocol in ("grpc", "connect")
+        }
 
     def act(self, request: dict[str, Any]) -> Any:
         """What is done to a server rather than by a client."""
@@ -92,7 +99,7 @@ class Stage:
         elif verb == "kill":
             self.mortal.kill()
         elif verb == "start":
-            self.mortal = self._started(grpc_address=self._mortal_address)
+            self.mortal = self._started(**self._mortal_addresses)
         return None
 
     def close(self) -> None:
@@ -142,7 +149,7 @@ class _Flaky(grpc.GenericRpcHandler):
         self.failures = 0
         self.calls = 0
         self.cut: tuple[int, str | None] | None = None
-        """How many messages of the next stream pass, and the reason that it ends with; without one it just ends."""
+        """Messages that pass of the next stream, and the reason that ends it; without one it ends well."""
         self._channel = grpc.insecure_channel(target)
 
     def service(self, handler_call_details: Any) -> Any:

@@ -10,9 +10,9 @@ const [clients, tokens, sources] = [new Map(), new Map(), new Map()];
 const milliseconds = (seconds) => seconds && seconds * 1000;
 
 const verbs = {
-  async connect({ client, target, ca, cert, private_key, key, retries }) {
+  async connect({ client, target, ca, cert, private_key, key, retries, protocol }) {
     const tls = ca !== undefined && { ca, cert, key: private_key };
-    clients.set(client, new usher.Client(target, { tls, key, retries }));
+    clients.set(client, new usher.Client(target, { tls, key, retries, protocol }));
     return { ok: true };
   },
 

@@ -3,17 +3,11 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { CallOptions as Sending } from "@connectrpc/connect";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { CallOptions } from "./options.js";
 import { cancelled, closed, fromTransport, invalid, UsherError } from "./errors.js";
 
 const [FIRST_WAIT_MS, LONGEST_WAIT_MS, LONGEST_TIMEOUT_MS] = [100, 2_000, 99_999_999];
 const [CALL_MS, STREAM_MS] = [15_000, 600_000];
-
-export interface CallOptions {
-  /** The deadline of this call. */
-  timeoutMs?: number;
-  /** Cancels the call. */
-  signal?: AbortSignal;
-}
 
 interface Settings {
   key?: string;
@@ -61,7 +55,7 @@ export class Calls {
       throw call.why ?? (error instanceof UsherError ? error : fromTransport(error, true));
     } finally {
       call.stop(cancelled()); // for when the loop was left; a call that has ended does not mind
-      messages?.next().catch(() => {}); // and the transport forgets its timer
+      if (messages) void drained(messages);
       this.#end(call);
     }
   }
@@ -137,4 +131,11 @@ class Call {
   forget(): void {
     this.#given?.removeEventListener("abort", this.#cancel);
   }
+}
+
+/** Takes what a call that has ended still holds, which is little: then the transport forgets the deadline's timer. */
+async function drained(messages: AsyncIterator<unknown>): Promise<void> {
+  try {
+    while (!(await messages.next()).done);
+  } catch { /* it was cancelled */ }
 }

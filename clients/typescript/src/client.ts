@@ -2,38 +2,14 @@
 
 import { timestampDate, type Timestamp } from "@bufbuild/protobuf/wkt";
 import { createClient, type Client as Stub } from "@connectrpc/connect";
-import { Calls, type CallOptions } from "./calls.js";
+import { Calls } from "./calls.js";
 import { KeyService, KeyState, type Key as KeyMessage } from "./gen/usher/v1/key_service_pb.js";
 import { QueryService } from "./gen/usher/v1/query_service_pb.js";
 import { TokenService, type IssueTokenResponse, type VerifyTokenResponse } from "./gen/usher/v1/token_service_pb.js";
+import type { CallOptions, Claims, ClientOptions, TokenOptions } from "./options.js";
 import { Scope, type ScopeInit } from "./scope.js";
 import { connection } from "./transport.js";
 import { claimsObject, duration, text } from "./values.js";
-
-/** Custom claims: null, boolean, number, string, arrays and objects of them. */
-export type Claims = Readonly<Record<string, unknown>>;
-
-/** TLS with the system's roots (`true`), or with what is given in PEM. */
-export type Tls = boolean | { ca?: string | Uint8Array; cert?: string | Uint8Array; key?: string | Uint8Array };
-
-export interface ClientOptions {
-  /** Plain unless given. */
-  tls?: Tls;
-  /** A bearer key. Without TLS it goes to this machine only. */
-  key?: string;
-  /** Each call's deadline; 15 s unless given. */
-  timeoutMs?: number;
-  /** How often a call that changes nothing is repeated; 3 unless given. */
-  retries?: number;
-  /** Whether JSON comes as the text that Postgres prints. */
-  jsonText?: boolean;
-}
-
-export interface TokenOptions {
-  audiences?: readonly string[];
-  /** The lifetime; the server's default unless given. */
-  ttlSeconds?: number;
-}
 
 /** What a revocation did. */
 export interface Revoked {
@@ -87,7 +63,7 @@ export class Client {
    */
   constructor(target?: string, options: ClientOptions = {}) {
     const address = target || process.env.USHER_ADDRESS || "127.0.0.1:50051";
-    const [transport, end] = connection(address, options.tls ?? false, options.key);
+    const [transport, end] = connection(address, options.tls ?? false, options.key, options.protocol ?? "grpc");
     [this.#calls, this.#jsonText, this.#end] = [new Calls(options), options.jsonText ?? false, end];
     this.#tokens = createClient(TokenService, transport);
     this.#queries = createClient(QueryService, transport);

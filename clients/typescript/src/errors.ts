@@ -74,13 +74,14 @@ export function cut(): UsherError {
 /** The error of a call that the transport ended. */
 export function fromTransport(thrown: unknown, repeatable: boolean): UsherError {
   const error = ConnectError.from(thrown);
-  const status = error.metadata.has("grpc-status") ? error.code : local(error);
+  const told = ["grpc-status", "content-type"].some((name) => error.metadata.has(name)); // by gRPC, by Connect
+  const status = told ? error.code : local(error);
   const code = status === Code.Canceled ? "CANCELLED" : Code[status].replace(/\B[A-Z]/g, "_$&").toUpperCase();
   const details = new Map(error.details.map((one) => ("type" in one ? [one.type, one.value] : ["", EMPTY])));
   const info = parts(details.get("google.rpc.ErrorInfo"));
   const reason = info.length ? text(info, 1) : (OWN[code] ?? "CLIENT_OTHER");
   // An encoder's message may quote what it was to encode.
-  const shown = reason !== "CLIENT_OTHER" || error.metadata.has("grpc-status");
+  const shown = reason !== "CLIENT_OTHER" || told;
   const made = new UsherError(code, reason, shown ? error.rawMessage : "the request was not sent or the answer not read");
   made.metadata = pairs(info, 3);
   made.fields = pairs(parts(details.get("google.rpc.BadRequest")), 1);

@@ -2,46 +2,19 @@
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Client as Stub } from "@connectrpc/connect";
-import type { CallOptions, Calls } from "./calls.js";
+import type { Calls } from "./calls.js";
 import { invalid } from "./errors.js";
 import { IsolationLevel, type QueryService } from "./gen/usher/v1/query_service_pb.js";
 import type { ScopeSchema, WhoAmIResponse } from "./gen/usher/v1/query_service_pb.js";
+import type { CallOptions, Isolation, QueryOptions, Statement, StreamOptions, TransactionOptions } from "./options.js";
 import { Result } from "./result.js";
 import { RowStream } from "./stream.js";
 import { duration, parameter, text, type Parameter } from "./values.js";
 
-const LEVELS = {
+const LEVELS: Record<Isolation, IsolationLevel> = {
   "read committed": IsolationLevel.READ_COMMITTED,
   "repeatable read": IsolationLevel.REPEATABLE_READ,
   serializable: IsolationLevel.SERIALIZABLE,
-};
-
-export interface StreamOptions extends CallOptions {
-  /** Most rows to return; the result says whether there were more. */
-  maxRows?: number;
-  /** Longest run time in Postgres; of a stream, for each portion of its rows. */
-  statementTimeoutMs?: number;
-}
-
-export interface QueryOptions extends StreamOptions {
-  /** Runs the statement in a READ ONLY transaction, and lets the client repeat it. */
-  readOnly?: boolean;
-}
-
-export interface TransactionOptions extends CallOptions {
-  /** How much it sees of what others commit meanwhile; "read committed" unless given. */
-  isolation?: keyof typeof LEVELS;
-  /** Makes the transaction READ ONLY, and lets the client repeat it. */
-  readOnly?: boolean;
-  /** Longest run time of each statement in Postgres. */
-  statementTimeoutMs?: number;
-}
-
-/** A statement of a transaction: SQL, or the name of a statement that the server holds. */
-export type Statement = ({ sql: string } | { statement: string }) & {
-  parameters?: readonly Parameter[];
-  /** Most rows to return; the result says whether there were more. */
-  maxRows?: number;
 };
 
 export type ScopeInit = MessageInitShape<typeof ScopeSchema>;

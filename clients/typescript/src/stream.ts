@@ -18,11 +18,10 @@ export interface StreamSummary {
  * An error, which is a UsherError, comes after the rows before it.
  */
 export class RowStream implements AsyncIterable<Row> {
-  /** What was given; undefined before the end. */
-  summary: StreamSummary | undefined;
   readonly #parts: AsyncGenerator<StreamScopedQueryResponse, void>;
   readonly #rows: AsyncGenerator<Row, void>;
   #columns: Promise<Meta[]> | undefined;
+  #summary: StreamSummary | undefined;
 
   /** @internal */
   constructor(parts: AsyncGenerator<StreamScopedQueryResponse, void>, jsonText: boolean) {
@@ -33,6 +32,11 @@ export class RowStream implements AsyncIterable<Row> {
   /** The columns, before the first row. Rejects with UsherError. */
   async columns(): Promise<readonly Column[]> {
     return (await this.#begun()).map(described);
+  }
+
+  /** What was given; undefined before the end. */
+  get summary(): StreamSummary | undefined {
+    return this.#summary;
   }
 
   /** Ends a stream that is not gone through to its end. */
@@ -53,7 +57,7 @@ export class RowStream implements AsyncIterable<Row> {
         else yield* new Result({ ...part, columns }, jsonText);
       }
       if (!summary) throw cut();
-      this.summary = summary;
+      this.#summary = summary;
     } finally {
       await this.#parts.return();
     }

@@ -1,4 +1,4 @@
-// What the scenarios do not see of streams and transactions. USHER_ADDRESS names a live sidecar.
+// What the scenarios do not see of streams and transactions. USHER_ADDRESS and USHER_CONNECT_ADDRESS name a live sidecar.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { test } from "node:test";
@@ -21,9 +21,7 @@ async function end(rows) {
   return count;
 }
 
-test("a stream that is not read holds Postgres up", async () => {
-  const client = new Client();
-  const alice = client.asUser("alice");
+async function holdsUp(alice) {
   const stream = alice.stream(MANY);
   const slow = await begun(stream);
   await end(await begun(alice.stream(MANY))); // in this time the first would have come, too
@@ -31,6 +29,12 @@ test("a stream that is not read holds Postgres up", async () => {
   let before = 0;
   for await (const row of slow) before += row.get("made").toDate() < now.get(0).toDate();
   assert.ok(before > 0 && before < 500, `${before} of 1000 were made ahead`);
+  return stream;
+}
+
+test("a stream that is not read holds Postgres up", async () => {
+  const client = new Client();
+  const stream = await holdsUp(client.asUser("alice"));
   assert.deepEqual(stream.summary, { rowCount: 1000, truncated: false, commandTag: "SELECT 1000" });
   client.close();
 });
@@ -105,4 +109,24 @@ test("what cannot be sent in a transaction or a stream is named with its place",
   assert.throws(() => alice.stream("SELECT 1", [], { maxRows: -1 }), { reason: "CLIENT_INVALID" });
   await assert.rejects(alice.stream("SELECT 1", [], { timeoutMs: NaN }).columns(), { reason: "CLIENT_INVALID" });
   client.close();
+});
+
+test("by Connect a stream holds Postgres up, too, and leaving it and closing the client end it", async () => {
+  const client = new Client(process.env.USHER_CONNECT_ADDRESS, { protocol: "connect" });
+  const alice = client.asUser("alice");
+  await holdsUp(alice);
+  for (let count = 0; count < 8; count += 1) {
+    for await (const _ of alice.stream(MANY)) break; // more than the sidecar has room for at a time
+  }
+  const unread = await begun(alice.stream(MANY));
+  client.close();
+  await assert.rejects(end(unread), { reason: "CLIENT_CLOSED" });
+  await assert.rejects(alice.query("SELECT 1"), { reason: "CLIENT_CLOSED" });
+});
+
+test("what has no Connect is unimplemented, and a protocol that is none is refused", async () => {
+  const client = new Client(process.env.USHER_CONNECT_ADDRESS, { protocol: "connect" });
+  await assert.rejects(client.listKeys(), { reason: "CLIENT_OTHER", code: "UNIMPLEMENTED" });
+  client.close();
+  assert.throws(() => new Client("127.0.0.1:1", { protocol: "http" }), { reason: "CLIENT_INVALID", message: /protocol/ });
 });
