@@ -24,7 +24,7 @@ from tests.servers import Servers
 
 FILE: Final = Path(__file__).with_name("scenarios.json")
 SHOWN: Final = 12
-"""Rows of an answer that are kept as they are; of more only their number and sizes."""
+"""Rows of an answer that are kept as they are; of more only number and sizes, and whether they count up."""
 
 
 def scenarios() -> list[dict[str, Any]]:
@@ -33,11 +33,13 @@ def scenarios() -> list[dict[str, Any]]:
     return found
 
 
-def run(scenario: dict[str, Any], runner: Runner, stage: Stage) -> tuple[list[Any], str]:
+def run(
+    scenario: dict[str, Any], runner: Runner, stage: Stage, protocol: str = "grpc"
+) -> tuple[list[Any], str]:
     """Every answer, and the first thing that is not as it must be ("" for none)."""
     answers = []
     for request, wanted in _steps(scenario):
-        answer = _shortened(_do(request, runner, stage))
+        answer = _shortened(_do(request, runner, stage, protocol))
         answers.append(answer)
         if wanted is not None and (trouble := differs(wanted, answer)):
             return answers, f"{request['do']}: {trouble}"
@@ -52,13 +54,15 @@ def _steps(scenario: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:
             yield request, wanted
 
 
-def _do(request: dict[str, Any], runner: Runner, stage: Stage) -> Any:
+def _do(request: dict[str, Any], runner: Runner, stage: Stage, protocol: str) -> Any:
     if request["do"] == "wait":
         time.sleep(request["seconds"])
         return None
     if request["do"].startswith("server."):
         return stage.act(request)
-    return runner.ask(_named(request, stage.names))
+    if request["do"] == "connect":
+        request = request | {"protocol": protocol}
+    return runner.ask(_named(request, stage.names if protocol == "grpc" else stage.connect_names))
 
 
 def _named(value: Any, names: dict[str, str]) -> Any:
@@ -79,6 +83,7 @@ def _shortened(answer: Any) -> Any:
     rows = answer["rows"]
     answer["row_count"] = len(rows)
     if len(rows) > SHOWN:
+        answer["counts_up"] = rows == [[{"int": str(number)}] for number in range(1, len(rows) + 1)]
         answer["rows"] = rows[:SHOWN]
     texts = [[len(cell["text"]) for cell in row if cell and "text" in cell] for row in answer["rows"]]
     if any(size > 1000 for row in texts for size in row):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,7 @@ STATEMENT = "-- name: own_name\n-- params:\n-- result: name text\nSELECT name FR
 POLICY = """
 [callers.app]
 key_sha256 = "{digest}"
-methods = ["RunScopedQuery"]
+methods = ["RunScopedQuery", "StreamScopedQuery", "RunScopedTransaction"]
 subjects = ["alice"]
 other_claims = true
 sql = ["own_name"]
@@ -35,7 +36,7 @@ class Stage:
 
     def __init__(self, servers: Servers, demo: dict[str, str], folder: Path) -> None:
         self._stack = contextlib.ExitStack()
-        self._demo = demo
+        self._demo = demo | {"connect_address": "127.0.0.1:0"}
         main = self._serve(grpc_admin_address=f"unix:{folder}/admin.sock")
         issuer, other = certificates.authority(), certificates.authority("another authority")
         cert, private = certificates.server(issuer).write(folder, "server")
@@ -77,19 +78,28 @@ class Stage:
             "$private_key": client.key_pem.decode(),
             "$foreign": FOREIGN,
         }
-        self._mortal_address = self.mortal.grpc_address
+        """What they are called by those who speak gRPC."""
+        sidecars = {"$main": main, "$tls": tls, "$policed": policed, "$mortal": self.mortal}
+        by_connect = {name: sidecar.addresses["connect"] for name, sidecar in sidecars.items()}
+        self.connect_names = self.names | by_connect
+        """The same for those who speak Connect; who has only gRPC keeps that address."""
+        self._mortal_addresses = {
+            f"{protocol}_address": self.mortal.addresses[protocol] for protocol in ("grpc", "connect")
+        }
 
     def act(self, request: dict[str, Any]) -> Any:
         """What is done to a server rather than by a client."""
         verb = request["do"].removeprefix("server.")
         if verb == "fail":
             self.flaky.failures, self.flaky.calls = request["times"], 0
+        elif verb == "cut":
+            self.flaky.cut = (request["messages"], request.get("reason"))
         elif verb == "calls":
             return {"calls": self.flaky.calls}
         elif verb == "kill":
             self.mortal.kill()
         elif verb == "start":
-            self.mortal = self._started(grpc_address=self._mortal_address)
+            self.mortal = self._started(**self._mortal_addresses)
         return None
 
     def close(self) -> None:
@@ -115,36 +125,64 @@ FOREIGN = (
 
 
 class _Refusing(grpc.GenericRpcHandler):
-    """Refuses each query with the reason that its SQL names, in the product's own form."""
+    """Refuses each query and transaction with the reason that its SQL names, in the product's own form."""
 
     def service(self, handler_call_details: Any) -> Any:
-        return grpc.unary_unary_rpc_method_handler(self._refuse)
+        transaction = handler_call_details.method.endswith("/RunScopedTransaction")
+        return grpc.unary_unary_rpc_method_handler(self._refuse_all if transaction else self._refuse)
 
     def _refuse(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        asked = query_service_pb2.RunScopedQueryRequest.FromString(request).sql
-        _abort(context, UsherError(Reason[asked], "as asked", {}))
+        return self._as_asked(query_service_pb2.RunScopedQueryRequest.FromString(request).sql, context)
+
+    def _refuse_all(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        asked = query_service_pb2.RunScopedTransactionRequest.FromString(request)
+        return self._as_asked(asked.statements[0].sql, context)
+
+    def _as_asked(self, reason: str, context: grpc.ServicerContext) -> bytes:
+        _abort(context, UsherError(Reason[reason], "as asked", {}))
         return b""
 
 
 class _Flaky(grpc.GenericRpcHandler):
-    """Passes calls on to a sidecar, after so many that it refuses."""
+    """Passes calls on to a sidecar, after so many that it refuses; of a stream it may pass a part only."""
 
     def __init__(self, target: str) -> None:
         self.failures = 0
         self.calls = 0
+        self.cut: tuple[int, str | None] | None = None
+        """Messages that pass of the next stream, and the reason that ends it; without one it ends well."""
         self._channel = grpc.insecure_channel(target)
 
     def service(self, handler_call_details: Any) -> Any:
+        if handler_call_details.method.endswith("/StreamScopedQuery"):
+            return self._streaming(handler_call_details.method)
         method: Callable[[bytes], bytes] = self._channel.unary_unary(handler_call_details.method)
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
-            self.calls += 1
-            if self.failures:
-                self.failures -= 1
-                _abort(context, UsherError(Reason.DATABASE_UNAVAILABLE, "as asked", retry_after=0.05))
+            self._count(context)
             return method(request)
 
         return grpc.unary_unary_rpc_method_handler(answer)
+
+    def _streaming(self, name: str) -> Any:
+        method: Callable[[bytes], Any] = self._channel.unary_stream(name)
+
+        def answer(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+            self._count(context)
+            (limit, reason), self.cut = self.cut or (None, None), None
+            messages = method(request)
+            yield from itertools.islice(messages, limit)
+            messages.cancel()
+            if reason:
+                _abort(context, UsherError(Reason[reason], "as asked", retry_after=0.05))
+
+        return grpc.unary_stream_rpc_method_handler(answer)
+
+    def _count(self, context: grpc.ServicerContext) -> None:
+        self.calls += 1
+        if self.failures:
+            self.failures -= 1
+            _abort(context, UsherError(Reason.DATABASE_UNAVAILABLE, "as asked", retry_after=0.05))
 
     def close(self) -> None:
         self._channel.close()

@@ -14,6 +14,7 @@ import pytest
 
 from tests.clients import example_app
 from tests.clients.test_smoke import toolchain
+from tests.processes import running
 
 FOLDER = Path(__file__).parents[2] / "clients/typescript"
 SECONDS = 300  # the first run fetches the client's dependencies
@@ -68,9 +69,12 @@ def test_the_package_holds_what_is_needed_and_no_more(package: Path) -> None:
     assert {"package/dist/index.js", "package/dist/index.d.ts"} < set(names)
 
 
-def test_its_own_tests(package: Path, live_sidecar: Any) -> None:
+def test_its_own_tests(package: Path, demo: dict[str, str]) -> None:
     assert package.exists()
-    run(FOLDER, "node", "--test", "test/", USHER_ADDRESS=live_sidecar.grpc_address)
+    with running("serve", **demo, connect_address="127.0.0.1:0") as sidecar:
+        addresses = sidecar.wait_for("ready").addresses
+        variables = {"USHER_ADDRESS": addresses["grpc"], "USHER_CONNECT_ADDRESS": addresses["connect"]}
+        run(FOLDER, "node", "--test", "test/", **variables)
 
 
 def test_the_example_answers_with_the_rows_of_the_user(

@@ -7,7 +7,10 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use usher_client::{Client, Error, Scope, TokenOptions, TokenSource};
+use usher_client::{
+    Client, Column, Error, IsolationLevel, QueryResult, Row, Scope, Statement, TokenOptions, TokenSource,
+    Value,
+};
 
 mod values;
 
@@ -51,14 +54,7 @@ async fn many(runner: &Arc<Runner>, request: &Json) -> Json {
 
 impl Runner {
     async fn answer(&self, request: &Json) -> Json {
-        self.act(request).await.unwrap_or_else(|error| {
-            let fields: Vec<&String> = error.fields.keys().collect();
-            let (code, retryable) = (error.status(), error.retryable);
-            json!({"error": {
-                "code": code, "reason": error.reason, "sqlstate": error.sqlstate(), "retryable": retryable,
-                "fields": fields,
-            }})
-        })
+        self.act(request).await.unwrap_or_else(|error| json!({"error": failure(&error)}))
     }
 
     async fn act(&self, request: &Json) -> Result<Json, Error> {
@@ -82,6 +78,12 @@ impl Runner {
                 }),
                 None => self.query(request).await,
             },
+            "stream" => Ok(self.stream(request).await),
+            "transaction" => {
+                let statements = request["statements"].as_array().into_iter().flatten().map(statement);
+                let results = self.configured(request).transaction(statements).await?;
+                Ok(json!({"results": results.iter().map(shown).collect::<Json>()}))
+            }
             "issue" => {
                 let claims = request["claims"].clone();
                 let token =
@@ -117,6 +119,46 @@ impl Runner {
     }
 
     async fn query(&self, request: &Json) -> Result<Json, Error> {
+        let scope = self.configured(request);
+        let result = match request["statement"].as_str() {
+            Some(statement) => scope.run(statement, parameters(request)).await?,
+            None => scope.query(text(request, "sql"), parameters(request)).await?,
+        };
+        Ok(shown(&result))
+    }
+
+    async fn stream(&self, request: &Json) -> Json {
+        let mut rows = Vec::new();
+        match self.streamed(request, &mut rows).await {
+            Ok(mut answer) => {
+                answer["rows"] = rows.into();
+                answer
+            }
+            Err(error) => json!({"rows": rows, "error": failure(&error)}),
+        }
+    }
+
+    async fn streamed(&self, request: &Json, rows: &mut Vec<Json>) -> Result<Json, Error> {
+        let scope = self.configured(request);
+        let mut stream = match request["statement"].as_str() {
+            Some(statement) => scope.stream_statement(statement, parameters(request)).await?,
+            None => scope.stream(text(request, "sql"), parameters(request)).await?,
+        };
+        let columns = columns(stream.columns());
+        while let Some(row) = stream.next().await {
+            rows.push(cells(&row?));
+            if request["stop_after"] == rows.len() {
+                return Ok(json!({"stopped": true}));
+            }
+        }
+        let summary = stream.summary().expect("it has ended");
+        Ok(json!({"columns": columns, "summary": {
+            "row_count": summary.row_count, "truncated": summary.truncated, "command_tag": summary.command_tag,
+        }}))
+    }
+
+    /// The scope with the options of the request.
+    fn configured(&self, request: &Json) -> Scope {
         let mut scope = self.scope(request);
         if request["read_only"] == true {
             scope = scope.read_only();
@@ -130,23 +172,12 @@ impl Runner {
         if let Some(timeout) = seconds(request, "timeout") {
             scope = scope.timeout(timeout);
         }
-        let parameters = request["params"].as_array().into_iter().flatten().map(values::native);
-        let result = match request["statement"].as_str() {
-            Some(statement) => scope.run(statement, parameters).await?,
-            None => scope.query(text(request, "sql"), parameters).await?,
-        };
-        let kind = |column: &usher_client::Column| {
-            column.kind().as_str_name().trim_start_matches("KIND_").to_owned()
-        };
-        let columns = result.columns.iter();
-        let columns: Vec<_> =
-            columns.map(|column| json!([column.name, column.type_name, kind(column)])).collect();
-        let rows: Vec<_> =
-            result.rows.iter().map(|row| row.values().iter().map(values::shown).collect::<Json>()).collect();
-        Ok(json!({
-            "columns": columns, "rows": rows, "truncated": result.truncated,
-            "command_tag": result.command_tag, "affected_rows": result.affected_rows,
-        }))
+        match request["isolation"].as_str() {
+            Some("read committed") => scope.isolation(IsolationLevel::ReadCommitted),
+            Some("repeatable read") => scope.isolation(IsolationLevel::RepeatableRead),
+            Some("serializable") => scope.isolation(IsolationLevel::Serializable),
+            _ => scope,
+        }
     }
 
     async fn source(&self, request: &Json) -> Result<Json, Error> {
@@ -188,6 +219,48 @@ impl Runner {
             None => client.as_user(text(scope, "sub"), scope["claims"].clone()),
         }
     }
+}
+
+fn failure(error: &Error) -> Json {
+    let mut shown = json!({
+        "code": error.status(), "reason": error.reason, "sqlstate": error.sqlstate(), "retryable": error.retryable,
+        "fields": error.fields.keys().collect::<Vec<_>>(),
+    });
+    if let Some(index) = error.statement_index() {
+        shown["statement_index"] = index.into();
+    }
+    shown
+}
+
+fn statement(request: &Json) -> Statement {
+    let statement = match request["statement"].as_str() {
+        Some(name) => Statement::named(name, parameters(request)),
+        None => Statement::sql(text(request, "sql"), parameters(request)),
+    };
+    match request["max_rows"].as_u64() {
+        Some(rows) => statement.max_rows(rows as u32),
+        None => statement,
+    }
+}
+
+fn parameters(request: &Json) -> Vec<Value> {
+    request["params"].as_array().into_iter().flatten().map(values::native).collect()
+}
+
+fn shown(result: &QueryResult) -> Json {
+    json!({
+        "columns": columns(&result.columns), "rows": result.into_iter().map(cells).collect::<Json>(),
+        "truncated": result.truncated, "command_tag": result.command_tag, "affected_rows": result.affected_rows,
+    })
+}
+
+fn columns(columns: &[Column]) -> Json {
+    let kind = |column: &Column| column.kind().as_str_name().trim_start_matches("KIND_").to_owned();
+    columns.iter().map(|column| json!([column.name, column.type_name, kind(column)])).collect()
+}
+
+fn cells(row: &Row) -> Json {
+    row.values().iter().map(values::shown).collect()
 }
 
 fn connect(request: &Json) -> Result<Client, Error> {

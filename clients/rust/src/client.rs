@@ -22,6 +22,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(99_999_999);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Octets. A stream that nobody reads keeps its own window (2 MiB) of it: others must find some left.
+const CONNECTION_WINDOW: u32 = 256 << 20;
 
 /// A connection to a sidecar. It is made without I/O and serves any number of calls at once; clones share it.
 #[derive(Clone)]
@@ -105,6 +107,7 @@ impl Builder {
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(Duration::from_secs(60))
             .keep_alive_timeout(Duration::from_secs(20))
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .connect_lazy();
         let shared = Shared { channel: watch::Sender::new(Some(channel)), key, retries };
         Ok(Client { shared: Arc::new(shared), timeout })
@@ -206,13 +209,29 @@ impl Client {
         message: Q,
         method: impl Fn(Channel, Request<Q>) -> F,
     ) -> Result<A, Error> {
-        let ends = Instant::now() + self.timeout.min(LONGEST_TIMEOUT);
-        let mut state = self.shared.channel.subscribe();
+        let ends = self.ends();
         tokio::select! {
             biased;
-            _ = state.wait_for(Option::is_none) => Err(Error::closed()),
+            error = self.ended(ends) => Err(error),
             answer = self.attempts(repeatable, message, method, ends) => answer,
-            () = sleep_until(ends) => Err(Error::late()),
+        }
+    }
+
+    /// When a call that begins now must be over.
+    pub(crate) fn ends(&self) -> Instant {
+        Instant::now() + self.timeout.min(LONGEST_TIMEOUT)
+    }
+
+    /// What ends calls from this side: the client was closed, or it is later than that.
+    pub(crate) fn ended(&self, ends: Instant) -> impl Future<Output = Error> + Send + use<> {
+        let shared = self.shared.clone(); // dropping the client does not end what is under way
+        async move {
+            let mut state = shared.channel.subscribe();
+            tokio::select! {
+                biased;
+                _ = state.wait_for(Option::is_none) => Error::closed(),
+                () = sleep_until(ends) => Error::late(),
+            }
         }
     }
 

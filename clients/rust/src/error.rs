@@ -36,6 +36,11 @@ impl Error {
         self.metadata.get("sqlstate").map(String::as_str)
     }
 
+    /// Which statement of a transaction failed, counted from 0; none when it was no statement's fault.
+    pub fn statement_index(&self) -> Option<usize> {
+        self.metadata.get("statement_index")?.parse().ok()
+    }
+
     /// What the server's log knows the call by.
     pub fn request_id(&self) -> Option<&str> {
         self.metadata.get("request_id").map(String::as_str)
@@ -84,6 +89,10 @@ impl Error {
 
     pub(crate) fn malformed() -> Self {
         Self::new(Code::Internal, "CLIENT_OTHER", "the answer does not fit its own description")
+    }
+
+    pub(crate) fn cut() -> Self {
+        Self::new(Code::Internal, "CLIENT_OTHER", "the stream was cut: it ended without its summary")
     }
 
     pub(crate) fn from_status(status: &Status, repeatable: bool) -> Self {

@@ -4,6 +4,8 @@ mod client;
 mod error;
 mod result;
 mod scope;
+mod statement;
+mod stream;
 mod token;
 mod value;
 
@@ -12,9 +14,11 @@ pub use error::Error;
 pub use result::{ColumnIndex, QueryResult, Row};
 pub use scope::Scope;
 pub use serde_json::json;
+pub use statement::Statement;
+pub use stream::RowStream;
 pub use token::{Token, TokenOptions, TokenSource, Verified};
 pub use tonic::Code;
-pub use v1::{Column, Interval, Kind, Timestamp};
+pub use v1::{Column, Interval, IsolationLevel, Kind, StreamSummary, Timestamp};
 pub use value::{Date, FromValue, Json, Numeric, Time, Value};
 
 pub use {chrono, serde_json, uuid};

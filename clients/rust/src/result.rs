@@ -108,19 +108,23 @@ impl TryFrom<RunScopedQueryResponse> for QueryResult {
 
     fn try_from(response: RunScopedQueryResponse) -> Result<Self, Error> {
         let columns: Arc<[Column]> = response.columns.into();
-        let count = response.row_count as usize;
-        if columns.len() != response.data.len() {
-            return Err(Error::malformed());
-        }
-        let mut data = Vec::with_capacity(columns.len());
-        for (column, values) in columns.iter().zip(response.data) {
-            data.push(cells(column.kind(), column.element_kind(), values, count)?.into_iter());
-        }
-        let mut row = || data.iter_mut().map(|cells| cells.next().unwrap_or(Value::Null)).collect();
-        let rows = (0..count).map(|_| Row { columns: columns.clone(), values: row() }).collect();
+        let rows = rows(&columns, response.data, response.row_count as usize)?;
         let (truncated, command_tag) = (response.truncated, response.command_tag);
         Ok(Self { columns, rows, truncated, command_tag, affected_rows: response.affected_rows })
     }
+}
+
+/// The rows that travelled column by column.
+pub(crate) fn rows(columns: &Arc<[Column]>, data: Vec<ColumnData>, count: usize) -> Result<Vec<Row>, Error> {
+    if columns.len() != data.len() {
+        return Err(Error::malformed());
+    }
+    let mut lists = Vec::with_capacity(columns.len());
+    for (column, values) in columns.iter().zip(data) {
+        lists.push(cells(column.kind(), column.element_kind(), values, count)?.into_iter());
+    }
+    let mut row = || lists.iter_mut().map(|cells| cells.next().unwrap_or(Value::Null)).collect();
+    Ok((0..count).map(|_| Row { columns: columns.clone(), values: row() }).collect())
 }
 
 /// The values of a column, moved out of the lists in which they travel (values.proto).

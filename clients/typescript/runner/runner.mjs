@@ -11,9 +11,9 @@ const [clients, tokens, sources] = [new Map(), new Map(), new Map()];
 const milliseconds = (seconds) => seconds && seconds * 1000;
 
 const verbs = {
-  async connect({ client, target, ca, cert, private_key, key, retries }) {
+  async connect({ client, target, ca, cert, private_key, key, retries, protocol }) {
     const tls = ca !== undefined && { ca, cert, key: private_key };
-    clients.set(client, new usher.Client(target, { tls, key, retries }));
+    clients.set(client, new usher.Client(target, { tls, key, retries, protocol }));
     return { ok: true };
   },
 
@@ -38,15 +38,47 @@ const verbs = {
       "statement" in request
         ? await scope.run(request.statement, parameters, options)
         : await scope.query(request.sql, parameters, options);
-    return {
-      columns: result.columns.map((column) => [column.name, column.typeName, column.kind]),
-      rows: [...result].map((row) =>
-        result.columns.map((column, at) => shown(row.get(at), column.kind, column.elementKind)),
-      ),
-      truncated: result.truncated,
-      command_tag: result.commandTag,
-      affected_rows: Number(result.affectedRows),
+    return resultOf(result);
+  },
+
+  async stream(request) {
+    const options = {
+      maxRows: request.max_rows,
+      statementTimeoutMs: milliseconds(request.statement_timeout),
+      timeoutMs: milliseconds(request.timeout),
     };
+    const scope = scopeOf(request);
+    const parameters = (request.params ?? []).map(native);
+    const rows = [];
+    try {
+      const stream =
+        "statement" in request
+          ? scope.streamStatement(request.statement, parameters, options)
+          : scope.stream(request.sql, parameters, options);
+      const columns = await stream.columns();
+      for await (const row of stream) {
+        rows.push(rowOf(row, columns));
+        if (rows.length === request.stop_after) return { rows, stopped: true };
+      }
+      const { rowCount, truncated, commandTag } = stream.summary;
+      const summary = { row_count: rowCount, truncated, command_tag: commandTag };
+      return { columns: columns.map(columnOf), rows, summary };
+    } catch (error) {
+      return { rows, ...failure(error) };
+    }
+  },
+
+  async transaction(request) {
+    const statements = request.statements.map(({ params = [], max_rows: maxRows, ...statement }) => {
+      return { ...statement, parameters: params.map(native), maxRows };
+    });
+    const results = await scopeOf(request).transaction(statements, {
+      isolation: request.isolation,
+      readOnly: request.read_only,
+      statementTimeoutMs: milliseconds(request.statement_timeout),
+      timeoutMs: milliseconds(request.timeout),
+    });
+    return { results: results.map(resultOf) };
   },
 
   async issue({ client, sub, claims, audiences, ttl, save }) {
@@ -95,6 +127,24 @@ function scopeOf({ client: name, scope }) {
   return "token" in scope ? client.withToken(scope.token) : client.asUser(scope.sub, scope.claims);
 }
 
+function resultOf(result) {
+  return {
+    columns: result.columns.map(columnOf),
+    rows: [...result].map((row) => rowOf(row, result.columns)),
+    truncated: result.truncated,
+    command_tag: result.commandTag,
+    affected_rows: Number(result.affectedRows),
+  };
+}
+
+function columnOf({ name, typeName, kind }) {
+  return [name, typeName, kind];
+}
+
+function rowOf(row, columns) {
+  return columns.map((column, at) => shown(row.get(at), column.kind, column.elementKind));
+}
+
 function counted(names) {
   const counts = {};
   for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
@@ -106,10 +156,14 @@ async function answer(request) {
   try {
     return await verbs[request.do](request);
   } catch (error) {
-    if (!(error instanceof usher.UsherError)) throw error;
-    const { code, reason, sqlstate = null, retryable, fields } = error;
-    return { error: { code, reason, sqlstate, retryable, fields: Object.keys(fields).sort() } };
+    return failure(error);
   }
+}
+
+function failure(error) {
+  if (!(error instanceof usher.UsherError)) throw error;
+  const { code, reason, sqlstate = null, retryable, fields, statementIndex: statement_index } = error;
+  return { error: { code, reason, sqlstate, retryable, fields: Object.keys(fields).sort(), statement_index } };
 }
 
 /** A value of the protocol as the client's native one. */

@@ -36,6 +36,12 @@ export class UsherError extends Error {
     return this.metadata.sqlstate;
   }
 
+  /** Which statement of a transaction failed, counted from 0; undefined when it was none of them. */
+  get statementIndex(): number | undefined {
+    const { statement_index: index } = this.metadata;
+    return index === undefined ? undefined : Number(index);
+  }
+
   /** What the server's log knows the call by. */
   get requestId(): string | undefined {
     return this.metadata.request_id;
@@ -52,24 +58,30 @@ export function closed(): UsherError {
   return new UsherError("CANCELLED", "CLIENT_CLOSED", "the client was closed; make a new one");
 }
 
-/** A call that the caller's signal ended. */
-export function cancelled(signal: AbortSignal): UsherError {
-  const cause: unknown = signal.reason;
+/** A call that the caller's signal ended, or that the caller left. */
+export function cancelled(signal?: AbortSignal): UsherError {
+  const cause: unknown = signal?.reason;
   return cause instanceof DOMException && cause.name === "TimeoutError"
     ? new UsherError("DEADLINE_EXCEEDED", "CLIENT_DEADLINE", "the signal's time was over", { cause })
     : new UsherError("CANCELLED", "CLIENT_CANCELLED", "the call was cancelled", { cause });
 }
 
+/** A stream that ended as if it were whole, but without its last message. */
+export function cut(): UsherError {
+  return new UsherError("INTERNAL", "CLIENT_OTHER", "the stream was cut: it ended without its summary");
+}
+
 /** The error of a call that the transport ended. */
 export function fromTransport(thrown: unknown, repeatable: boolean): UsherError {
   const error = ConnectError.from(thrown);
-  const status = error.metadata.has("grpc-status") ? error.code : local(error);
+  const told = ["grpc-status", "content-type"].some((name) => error.metadata.has(name)); // by gRPC, by Connect
+  const status = told ? error.code : local(error);
   const code = status === Code.Canceled ? "CANCELLED" : Code[status].replace(/\B[A-Z]/g, "_$&").toUpperCase();
   const details = new Map(error.details.map((one) => ("type" in one ? [one.type, one.value] : ["", EMPTY])));
   const info = parts(details.get("google.rpc.ErrorInfo"));
   const reason = info.length ? text(info, 1) : (OWN[code] ?? "CLIENT_OTHER");
   // An encoder's message may quote what it was to encode.
-  const shown = reason !== "CLIENT_OTHER" || error.metadata.has("grpc-status");
+  const shown = reason !== "CLIENT_OTHER" || told;
   const made = new UsherError(code, reason, shown ? error.rawMessage.trim() : "the request was not sent or the answer not read");
   made.metadata = pairs(info, 3);
   made.fields = pairs(parts(details.get("google.rpc.BadRequest")), 1);

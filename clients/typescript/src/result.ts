@@ -40,6 +40,9 @@ export class Row implements Iterable<Value> {
   }
 }
 
+type Columns = Pick<RunScopedQueryResponse, "columns" | "data" | "rowCount">;
+type Rest = Partial<Pick<RunScopedQueryResponse, "truncated" | "commandTag" | "affectedRows">>;
+
 /** The rows of a statement, kept as columns. */
 export class Result implements Iterable<Row> {
   readonly columns: readonly Column[];
@@ -54,16 +57,16 @@ export class Result implements Iterable<Row> {
   readonly commandTag: string;
   readonly affectedRows: bigint;
 
-  constructor(response: RunScopedQueryResponse, jsonText = false) {
+  constructor(response: Columns & Rest, jsonText: boolean) {
     this.columns = response.columns.map(described);
     this.data = response.columns.map((meta, at) => column(meta, response.data[at], response.rowCount, jsonText));
     const names = new Map<string, number>();
     this.columns.forEach(({ name }, at) => names.has(name) || names.set(name, at));
     this.names = names;
     this.length = response.rowCount;
-    this.truncated = response.truncated;
-    this.commandTag = response.commandTag;
-    this.affectedRows = response.affectedRows;
+    this.truncated = response.truncated ?? false;
+    this.commandTag = response.commandTag ?? "";
+    this.affectedRows = response.affectedRows ?? 0n;
   }
 
   /** The row at a position, from the end when it is negative. */
@@ -77,6 +80,7 @@ export class Result implements Iterable<Row> {
   }
 }
 
-function described({ name, typeName, kind, elementKind }: Meta): Column {
+/** A column as users see it. */
+export function described({ name, typeName, kind, elementKind }: Meta): Column {
   return { name, typeName, kind: Kind[kind], elementKind: elementKind ? Kind[elementKind] : undefined };
 }

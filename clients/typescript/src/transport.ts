@@ -1,30 +1,46 @@
-/** One HTTP/2 connection to a sidecar, by TCP or a Unix socket, plain or with TLS. */
+/** The connections to a sidecar, by TCP or a Unix socket, plain or with TLS: one by gRPC, some by Connect. */
 
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { createConnectTransport, createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import type { Transport } from "@connectrpc/connect";
+import * as http from "node:http";
+import * as https from "node:https";
 import * as net from "node:net";
 import * as tls from "node:tls";
-import type { Tls } from "./client.js";
 import { invalid } from "./errors.js";
+import type { Protocol, Tls } from "./options.js";
 
 const CONNECT_MS = 5_000;
 
-/** The transport to a target, and what ends its connection. Throws UsherError CLIENT_INVALID. */
-export function connection(target: string, security: Tls, key: string | undefined): [Transport, () => void] {
+/** The transport to a target, and what ends its connections. Throws UsherError CLIENT_INVALID. */
+export function connection(
+  target: string, security: Tls, key: string | undefined, protocol: Protocol,
+): [Transport, () => void] {
   const [authority, address] = parsed(target);
   if (key !== undefined && !/^[\x21-\x7e]+$/.test(key)) throw invalid("key: it holds characters that no key has");
   if (key !== undefined && !security && !isLocal(address)) {
     throw invalid("key: it is sent to another machine by TLS only; set tls");
   }
-  const createConnection = security ? secured(address, context(security)) : () => net.connect(address);
-  const ready = security ? "secureConnect" : "connect";
+  if (!["grpc", "connect"].includes(protocol)) throw invalid('protocol: "grpc" or "connect"');
+  const alpn = protocol === "grpc" ? "h2" : "http/1.1";
+  const connect = security ? secured(address, context(security), alpn) : () => net.connect(address);
+  const createConnection = () => limited(connect(), security ? "secureConnect" : "connect");
   const baseUrl = `${security ? "https" : "http"}://${authority}`;
+  return protocol === "grpc" ? byGrpc(baseUrl, createConnection) : byConnect(baseUrl, createConnection, security);
+}
+
+function byGrpc(baseUrl: string, createConnection: () => net.Socket): [Transport, () => void] {
   const pings = { pingIntervalMs: 60_000, pingTimeoutMs: 20_000 };
   const sessionManager = new Http2SessionManager(baseUrl, pings, {
-    createConnection: () => limited(createConnection(), ready),
+    createConnection,
     maxSessionMemory: 1024, // MB; of the usual 10 a few large results would have new calls refused
   });
   return [createGrpcTransport({ baseUrl, sessionManager }), () => sessionManager.abort()];
+}
+
+function byConnect(baseUrl: string, createConnection: () => net.Socket, security: Tls): [Transport, () => void] {
+  const agent = new (security ? https : http).Agent({ keepAlive: true });
+  Object.assign(agent, { createConnection });
+  return [createConnectTransport({ baseUrl, httpVersion: "1.1", nodeOptions: { agent } }), () => agent.destroy()];
 }
 
 function parsed(target: string): [string, net.TcpNetConnectOpts | net.IpcNetConnectOpts] {
@@ -52,10 +68,12 @@ function context(security: Exclude<Tls, false>): tls.SecureContext {
   }
 }
 
-function secured(address: net.TcpNetConnectOpts | net.IpcNetConnectOpts, secureContext: tls.SecureContext) {
+function secured(
+  address: net.TcpNetConnectOpts | net.IpcNetConnectOpts, secureContext: tls.SecureContext, alpn: string,
+) {
   const host = "path" in address ? "localhost" : (address.host ?? "");
   const servername = net.isIP(host) ? {} : { servername: host };
-  const options = { ...address, ...servername, secureContext, ALPNProtocols: ["h2"], rejectUnauthorized: true };
+  const options = { ...address, ...servername, secureContext, ALPNProtocols: [alpn], rejectUnauthorized: true };
   return () => tls.connect(options);
 }
 

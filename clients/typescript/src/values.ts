@@ -1,6 +1,7 @@
 /** Values of Postgres as JavaScript's own, exactly, both ways. The table is in clients/CONTRACT.md. */
 
 import type { JsonObject, JsonValue, MessageInitShape } from "@bufbuild/protobuf";
+import { durationFromMs, type Duration } from "@bufbuild/protobuf/wkt";
 import { invalid } from "./errors.js";
 import { Kind, type Column, type ColumnData, type ValueSchema } from "./gen/usher/v1/values_pb.js";
 
@@ -218,6 +219,13 @@ function reader(kind: Kind, data: ColumnData, how: { jsonText: boolean; small: b
 
 function uuid(octets: Uint8Array): string {
   return Buffer.from(octets).toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** A number of units, `millis` milliseconds each, as a message. */
+export function duration(name: string, value: number | undefined, millis: number): Duration | undefined {
+  if (value === undefined) return undefined;
+  if (!(Math.abs(value) <= 315_576_000_000_000 / millis)) throw invalid(`${name}: a number`);
+  return durationFromMs(Math.round(value * millis));
 }
 
 /** Claims as JSON. Throws UsherError for what a Struct would not hold as it is. */

@@ -138,14 +138,51 @@ final class Calls {
   /** Starts a call with its deadline; where `repeatable`, it is tried again. */
   <Q, A, T> CompletableFuture<T> start(
       MethodDescriptor<Q, A> method, Duration timeout, boolean repeatable, Supplier<Q> request, Function<A, T> read) {
+    return start(method, timeout, repeatable, request, new Only<>(read));
+  }
+
+  /** Starts a call whose messages go to `answer`, each when the one before it was taken. */
+  <Q, A, T> CompletableFuture<T> start(
+      MethodDescriptor<Q, A> method, Duration timeout, boolean repeatable, Supplier<Q> request, Answer<A, T> answer) {
     Deadline deadline = Deadline.after(TimeUnit.NANOSECONDS.convert(timeout), TimeUnit.NANOSECONDS);
     try {
-      Call<Q, A, T> call = new Call<>(method, deadline, repeatable, request.get(), read);
+      Call<Q, A, T> call = new Call<>(method, deadline, repeatable, request.get(), answer);
       call.attempt();
       return call.result;
     } catch (UsherException invalid) {
       return CompletableFuture.failedFuture(invalid);
     }
+  }
+
+  /** Starts a stream, and waits for its first message; until that has come it is tried again. */
+  <Q, A> Messages<A> stream(MethodDescriptor<Q, A> method, Duration timeout, Q request) {
+    Deadline deadline = Deadline.after(TimeUnit.NANOSECONDS.convert(timeout), TimeUnit.NANOSECONDS);
+    Retries tries = new Retries(deadline, true);
+    while (true) {
+      refresh();
+      ClientCall<Q, A> call = channel.newCall(method, CallOptions.DEFAULT.withDeadline(deadline));
+      Messages<A> messages = new Messages<>(call, request, untilClosed(new CompletableFuture<>()));
+      try {
+        messages.hasNext();
+        return messages;
+      } catch (UsherException failed) {
+        long wait = tries.pause(failed);
+        if (wait < 0) {
+          throw failed;
+        }
+        await(untilClosed(new CompletableFuture<Void>().completeOnTimeout(null, wait, TimeUnit.NANOSECONDS)));
+      }
+    }
+  }
+
+  /** The same future, which fails with CLIENT_CLOSED when the client is closed before it is done. */
+  private <T> CompletableFuture<T> untilClosed(CompletableFuture<T> future) {
+    underWay.add(future);
+    future.whenComplete((value, failed) -> underWay.remove(future));
+    if (closed) {
+      future.completeExceptionally(UsherException.closed());
+    }
+    return future;
   }
 
   /** Has a lost connection made anew by the next call, rather than when gRPC's growing wait is over. */
@@ -159,29 +196,79 @@ final class Calls {
     }
   }
 
+  /** What becomes of a call's messages. */
+  interface Answer<A, T> {
+    void next(A message);
+
+    /** The result, when no more messages come. */
+    T end();
+  }
+
+  /** The answer of a call that has one message. */
+  private static final class Only<A, T> implements Answer<A, T> {
+    private final Function<A, T> read;
+    private A message;
+
+    Only(Function<A, T> read) {
+      this.read = read;
+    }
+
+    @Override
+    public void next(A message) {
+      this.message = message;
+    }
+
+    @Override
+    public T end() {
+      return read.apply(message);
+    }
+  }
+
+  /** Whether, and when, a call that failed is tried again. */
+  private final class Retries {
+    private final Deadline deadline;
+    private int left;
+    private long longest = FIRST_WAIT;
+
+    Retries(Deadline deadline, boolean repeatable) {
+      this.deadline = deadline;
+      left = repeatable ? retries : 0;
+    }
+
+    /** The nanoseconds to wait before another try; -1 when there is to be none. */
+    long pause(UsherException failed) {
+      long asked = failed.retryDelay() == null ? 0 : TimeUnit.NANOSECONDS.convert(failed.retryDelay());
+      long wait = Math.max(asked, ThreadLocalRandom.current().nextLong(longest));
+      longest = Math.min(LONGEST_WAIT, 2 * longest);
+      boolean again = failed.code() == Status.Code.UNAVAILABLE && left-- > 0;
+      return again && wait < deadline.timeRemaining(TimeUnit.NANOSECONDS) ? wait : -1;
+    }
+
+    /** Lets there be no more tries: something has come. */
+    void end() {
+      left = 0;
+    }
+  }
+
   private final class Call<Q, A, T> implements StreamObserver<A> {
-    final CompletableFuture<T> result = new CompletableFuture<>();
+    final CompletableFuture<T> result = untilClosed(new CompletableFuture<>());
     private final MethodDescriptor<Q, A> method;
     private final Deadline deadline;
     private final boolean repeatable;
     private final Q request;
-    private final Function<A, T> read;
+    private final Answer<A, T> answer;
+    private final Retries tries;
     private volatile ClientCall<Q, A> current;
-    private A answer;
-    private int left;
-    private long longest = FIRST_WAIT;
 
-    Call(MethodDescriptor<Q, A> method, Deadline deadline, boolean repeatable, Q request, Function<A, T> read) {
+    Call(MethodDescriptor<Q, A> method, Deadline deadline, boolean repeatable, Q request, Answer<A, T> answer) {
       this.method = method;
       this.deadline = deadline;
       this.repeatable = repeatable;
       this.request = request;
-      this.read = read;
-      left = repeatable ? retries : 0;
-      underWay.add(result);
+      this.answer = answer;
+      tries = new Retries(deadline, repeatable);
       result.whenComplete(
           (value, failed) -> {
-            underWay.remove(result);
             if (failed != null) {
               cancel();
             }
@@ -189,16 +276,17 @@ final class Calls {
     }
 
     void attempt() {
-      if (closed) {
-        result.completeExceptionally(UsherException.closed());
-      }
       if (result.isDone()) {
         return;
       }
       try {
         refresh();
         ClientCall<Q, A> call = channel.newCall(method, CallOptions.DEFAULT.withDeadline(deadline));
-        ClientCalls.asyncUnaryCall(call, request, this);
+        if (method.getType() == MethodDescriptor.MethodType.UNARY) {
+          ClientCalls.asyncUnaryCall(call, request, this);
+        } else {
+          ClientCalls.asyncServerStreamingCall(call, request, this);
+        }
         current = call;
         if (result.isCompletedExceptionally()) { // before there was something to cancel
           cancel();
@@ -220,14 +308,23 @@ final class Calls {
     }
 
     @Override
-    public void onNext(A value) {
-      answer = value;
+    public void onNext(A message) {
+      tries.end();
+      try {
+        if (!result.isDone()) {
+          answer.next(message);
+        }
+      } catch (RuntimeException thrown) {
+        result.completeExceptionally(thrown);
+      }
     }
 
     @Override
     public void onCompleted() {
       try {
-        result.complete(read.apply(answer));
+        result.complete(answer.end());
+      } catch (UsherException cut) {
+        result.completeExceptionally(cut);
       } catch (RuntimeException unreadable) {
         other("the answer could not be read");
       }
@@ -236,11 +333,8 @@ final class Calls {
     @Override
     public void onError(Throwable thrown) {
       UsherException failed = UsherException.of(thrown, repeatable);
-      long asked = failed.retryDelay() == null ? 0 : TimeUnit.NANOSECONDS.convert(failed.retryDelay());
-      long wait = Math.max(asked, ThreadLocalRandom.current().nextLong(longest));
-      longest = Math.min(LONGEST_WAIT, 2 * longest);
-      boolean again = failed.code() == Status.Code.UNAVAILABLE && left-- > 0;
-      if (again && wait < deadline.timeRemaining(TimeUnit.NANOSECONDS)) {
+      long wait = tries.pause(failed);
+      if (wait >= 0) {
         CompletableFuture.delayedExecutor(wait, TimeUnit.NANOSECONDS).execute(Context.current().wrap(this::attempt));
       } else {
         result.completeExceptionally(failed);

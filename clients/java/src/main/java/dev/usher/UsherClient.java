@@ -6,7 +6,6 @@ import dev.usher.v1.KeyServiceGrpc;
 import dev.usher.v1.ListKeysRequest;
 import dev.usher.v1.ListKeysResponse;
 import dev.usher.v1.Principal;
-import dev.usher.v1.QueryOptions;
 import dev.usher.v1.RevokeKeyRequest;
 import dev.usher.v1.RevokeKeyResponse;
 import dev.usher.v1.RotateKeysRequest;
@@ -197,7 +196,7 @@ public final class UsherClient implements AutoCloseable {
   }
 
   private Scope scope(dev.usher.v1.Scope.Builder user) {
-    return new Scope(calls, user.build(), QueryOptions.getDefaultInstance(), timeout);
+    return new Scope(calls, user.build(), timeout);
   }
 
   /** Every published key; on the admin address. */

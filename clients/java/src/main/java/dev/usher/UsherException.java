@@ -66,6 +66,12 @@ public final class UsherException extends RuntimeException {
     return metadata.get("sqlstate");
   }
 
+  /** Which statement of a transaction failed, counted from 0; null when it was none of them. */
+  public Integer statementIndex() {
+    String index = metadata.get("statement_index");
+    return index == null ? null : Integer.valueOf(index);
+  }
+
   /** What the server's log knows the call by; null when it never got there. */
   public String requestId() {
     return metadata.get("request_id");
@@ -97,6 +103,11 @@ public final class UsherException extends RuntimeException {
 
   static UsherException closed() {
     return new UsherException(Status.Code.CANCELLED, "CLIENT_CLOSED", "the client was closed; make a new one", null);
+  }
+
+  static UsherException cut() {
+    String message = "the stream was cut: it ended without its summary";
+    return new UsherException(Status.Code.INTERNAL, "CLIENT_OTHER", message, null);
   }
 
   /** What gRPC ended a call with. */

@@ -53,6 +53,14 @@ final class Values {
     return com.google.protobuf.Duration.newBuilder().setSeconds(value.getSeconds()).setNanos(value.getNano()).build();
   }
 
+  /** A limit of rows as it is sent. */
+  static int rows(long value) {
+    if (value < 0 || value >= 1L << 32) {
+      throw UsherException.invalid("maxRows: a number of rows from 0 (the server's default) to 2^32 - 1");
+    }
+    return (int) value;
+  }
+
   static Instant instant(com.google.protobuf.Timestamp value) {
     return Instant.ofEpochSecond(value.getSeconds(), value.getNanos());
   }

@@ -7,43 +7,33 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import com.google.gson.JsonPrimitive;
-import dev.usher.Json;
-import dev.usher.PgInterval;
-import dev.usher.Result;
 import dev.usher.Row;
+import dev.usher.RowStream;
 import dev.usher.Scope;
-import dev.usher.Special;
+import dev.usher.Statement;
 import dev.usher.Token;
 import dev.usher.TokenSource;
 import dev.usher.UsherClient;
 import dev.usher.UsherException;
-import dev.usher.v1.Column;
+import dev.usher.v1.IsolationLevel;
 import dev.usher.v1.Key;
-import dev.usher.v1.Kind;
+import dev.usher.v1.StreamSummary;
 import dev.usher.v1.WhoAmIResponse;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
-import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.time.Instant;
-import java.time.LocalDate;
-import java.time.LocalDateTime;
-import java.time.LocalTime;
-import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
-import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import java.util.UUID;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -84,14 +74,21 @@ public final class Runner {
     try {
       return perform(request);
     } catch (UsherException error) {
-      Map<String, Object> shown = new LinkedHashMap<>();
-      shown.put("code", error.code().name());
-      shown.put("reason", error.reason());
-      shown.put("sqlstate", error.sqlState());
-      shown.put("retryable", error.retryable());
-      shown.put("fields", new TreeSet<>(error.fields().keySet()));
-      return Map.of("error", shown);
+      return Map.of("error", shown(error));
     }
+  }
+
+  private static Map<String, Object> shown(UsherException error) {
+    Map<String, Object> shown = new LinkedHashMap<>();
+    shown.put("code", error.code().name());
+    shown.put("reason", error.reason());
+    shown.put("sqlstate", error.sqlState());
+    shown.put("retryable", error.retryable());
+    shown.put("fields", new TreeSet<>(error.fields().keySet()));
+    if (error.statementIndex() != null) {
+      shown.put("statement_index", error.statementIndex());
+    }
+    return shown;
   }
 
   private Object perform(JsonObject request) throws Exception {
@@ -105,6 +102,10 @@ public final class Runner {
         return Map.of("ok", true);
       case "query":
         return query(request);
+      case "stream":
+        return stream(request);
+      case "transaction":
+        return transaction(request);
       case "issue":
         JsonElement given = request.has("audiences") ? request.get("audiences") : new JsonArray();
         String[] audiences = GSON.fromJson(given, String[].class);
@@ -168,6 +169,67 @@ public final class Runner {
   }
 
   private Object query(JsonObject request) {
+    Scope scope = configured(request);
+    Object[] parameters = parameters(request);
+    Future<?> cancelling = null;
+    if (request.has("cancel_after")) {
+      long after = seconds(request, "cancel_after").toMillis();
+      cancelling = timer.schedule(Thread.currentThread()::interrupt, after, TimeUnit.MILLISECONDS);
+    }
+    try {
+      return Cells.shown(
+          request.has("statement")
+              ? scope.run(text(request, "statement"), parameters)
+              : scope.query(text(request, "sql"), parameters));
+    } finally {
+      if (cancelling != null) {
+        cancelling.cancel(false);
+        Thread.interrupted();
+      }
+    }
+  }
+
+  private Object stream(JsonObject request) {
+    int stopAfter = request.has("stop_after") ? request.get("stop_after").getAsInt() : -1;
+    List<List<Object>> rows = new ArrayList<>();
+    try (RowStream stream = begun(request)) {
+      for (Row row : stream) {
+        rows.add(Cells.row(row, stream.columns()));
+        if (rows.size() == stopAfter) {
+          return Map.of("rows", rows, "stopped", true);
+        }
+      }
+      StreamSummary said = stream.summary();
+      Map<String, Object> summary =
+          Map.of("row_count", said.getRowCount(), "truncated", said.getTruncated(), "command_tag", said.getCommandTag());
+      return Map.of("columns", Cells.columns(stream.columns()), "rows", rows, "summary", summary);
+    } catch (UsherException error) {
+      return Map.of("rows", rows, "error", shown(error));
+    }
+  }
+
+  private RowStream begun(JsonObject request) {
+    Scope scope = configured(request);
+    return request.has("statement")
+        ? scope.streamStatement(text(request, "statement"), parameters(request))
+        : scope.stream(text(request, "sql"), parameters(request));
+  }
+
+  private Object transaction(JsonObject request) {
+    List<Statement> statements = new ArrayList<>();
+    for (JsonElement element : request.getAsJsonArray("statements")) {
+      JsonObject one = element.getAsJsonObject();
+      Statement made =
+          one.has("statement")
+              ? Statement.named(text(one, "statement"), parameters(one))
+              : Statement.sql(text(one, "sql"), parameters(one));
+      statements.add(one.has("max_rows") ? made.maxRows(one.get("max_rows").getAsLong()) : made);
+    }
+    return Map.of("results", configured(request).transaction(statements).stream().map(Cells::shown).toList());
+  }
+
+  /** The scope with the options of the request. */
+  private Scope configured(JsonObject request) {
     Scope scope = scope(request);
     if (request.has("read_only") && request.get("read_only").getAsBoolean()) {
       scope = scope.readOnly();
@@ -181,27 +243,19 @@ public final class Runner {
     if (request.has("timeout")) {
       scope = scope.timeout(seconds(request, "timeout"));
     }
+    if (request.has("isolation")) {
+      String level = text(request, "isolation").toUpperCase(Locale.ROOT).replace(' ', '_');
+      scope = scope.isolation(IsolationLevel.valueOf("ISOLATION_LEVEL_" + level));
+    }
+    return scope;
+  }
+
+  private static Object[] parameters(JsonObject request) {
     List<Object> given = new ArrayList<>();
     if (request.has("params")) {
-      request.getAsJsonArray("params").forEach(value -> given.add(value(value)));
+      request.getAsJsonArray("params").forEach(value -> given.add(Cells.value(value)));
     }
-    Object[] parameters = given.toArray();
-    Future<?> cancelling = null;
-    if (request.has("cancel_after")) {
-      long after = seconds(request, "cancel_after").toMillis();
-      cancelling = timer.schedule(Thread.currentThread()::interrupt, after, TimeUnit.MILLISECONDS);
-    }
-    try {
-      return shown(
-          request.has("statement")
-              ? scope.run(text(request, "statement"), parameters)
-              : scope.query(text(request, "sql"), parameters));
-    } finally {
-      if (cancelling != null) {
-        cancelling.cancel(false);
-        Thread.interrupted();
-      }
-    }
+    return given.toArray();
   }
 
   private Object source(UsherClient client, JsonObject request) throws Exception {
@@ -278,121 +332,5 @@ public final class Runner {
       return one.getAsString().matches("-?\\d+") ? (Object) one.getAsLong() : (Object) one.getAsDouble();
     }
     return one.isBoolean() ? (Object) one.getAsBoolean() : one.getAsString();
-  }
-
-  /** A value of the scenarios as Java's. */
-  private static Object value(JsonElement element) {
-    if (element.isJsonNull()) {
-      return null;
-    }
-    Map.Entry<String, JsonElement> only = element.getAsJsonObject().entrySet().iterator().next();
-    JsonElement content = only.getValue();
-    String kind = only.getKey();
-    if (kind.equals("array")) {
-      List<Object> items = new ArrayList<>();
-      content.getAsJsonArray().forEach(item -> items.add(value(item)));
-      return items;
-    } else if (kind.equals("interval")) {
-      JsonArray parts = content.getAsJsonArray();
-      return new PgInterval(parts.get(0).getAsInt(), parts.get(1).getAsInt(), parts.get(2).getAsLong());
-    } else if (content.isJsonArray()) {
-      Instant moment = instant(content.getAsJsonArray());
-      return kind.equals("timestamp") ? LocalDateTime.ofInstant(moment, ZoneOffset.UTC) : moment;
-    } else if (content.getAsJsonPrimitive().isNumber()) {
-      return kind.equals("date") ? LocalDate.ofEpochDay(content.getAsLong()) : Special.END_OF_DAY;
-    } else if (content.getAsString().matches("-?infinity|NaN|-?Infinity")) {
-      return special(content.getAsString());
-    }
-    return scalar(kind, content);
-  }
-
-  private static Instant instant(JsonArray parts) {
-    return Instant.ofEpochSecond(parts.get(0).getAsLong(), parts.get(1).getAsLong() * 1000);
-  }
-
-  private static Special special(String text) {
-    return text.equals("NaN") ? Special.NAN : text.startsWith("-") ? Special.NEGATIVE_INFINITY : Special.INFINITY;
-  }
-
-  private static Object scalar(String kind, JsonElement content) {
-    String text = content.getAsString();
-    return switch (kind) {
-      case "bool" -> content.getAsBoolean();
-      case "int" -> Long.parseLong(text);
-      case "float" -> Double.longBitsToDouble(Long.parseUnsignedLong(text, 16));
-      case "bytes" -> HexFormat.of().parseHex(text);
-      case "numeric" -> new BigDecimal(text);
-      case "date" -> LocalDate.parse(text);
-      case "time" -> LocalTime.parse(text);
-      case "timestamp" -> LocalDateTime.parse(text);
-      case "timestamptz" -> Instant.parse(text);
-      case "uuid" -> UUID.fromString(text);
-      case "json" -> new Json(text);
-      default -> text;
-    };
-  }
-
-  private static Object shown(Result result) {
-    List<Object> columns = new ArrayList<>();
-    List<Object> rows = new ArrayList<>();
-    for (Column column : result.columns()) {
-      columns.add(List.of(column.getName(), column.getTypeName(), column.getKind().name().substring(5)));
-    }
-    for (Row row : result) {
-      List<Object> cells = new ArrayList<>();
-      for (int at = 0; at < row.size(); at++) {
-        Column column = result.columns().get(at);
-        cells.add(shown(row.get(at), column.getKind(), column.getElementKind()));
-      }
-      rows.add(cells);
-    }
-    return Map.of(
-        "columns", columns, "rows", rows, "truncated", result.truncated(),
-        "command_tag", result.commandTag(), "affected_rows", result.affectedRows());
-  }
-
-  private static Object shown(Object value, Kind kind, Kind elementKind) {
-    return value == null ? null : Map.of(lower(kind.name().substring(5)), content(value, kind, elementKind));
-  }
-
-  private static Object content(Object value, Kind kind, Kind elementKind) {
-    if (value instanceof List<?> list) {
-      List<Object> items = new ArrayList<>();
-      list.forEach(item -> items.add(shown(item, elementKind, null)));
-      return items;
-    } else if (value instanceof Special special) {
-      boolean number = kind == Kind.KIND_NUMERIC;
-      return special == Special.END_OF_DAY ? (Object) 86_400_000_000L
-          : number ? special.toString() : lower(special.toString());
-    } else if (value instanceof Double number) {
-      return HexFormat.of().toHexDigits(Double.doubleToRawLongBits(number));
-    } else if (value instanceof byte[] octets) {
-      return HexFormat.of().formatHex(octets);
-    } else if (value instanceof BigDecimal number) {
-      return number.toPlainString();
-    } else if (value instanceof PgInterval interval) {
-      return List.of(interval.months(), interval.days(), interval.micros());
-    } else if (value instanceof LocalDate date) {
-      return date.getYear() < 1 || date.getYear() > 9999 ? (Object) date.toEpochDay() : date.toString();
-    } else if (value instanceof LocalTime time) {
-      return clock(time);
-    } else if (value instanceof LocalDateTime moment) {
-      return moment(moment, "");
-    } else if (value instanceof Instant moment) {
-      return moment(LocalDateTime.ofInstant(moment, ZoneOffset.UTC), "Z");
-    }
-    return value instanceof Boolean ? value : value.toString();
-  }
-
-  private static Object moment(LocalDateTime moment, String zone) {
-    if (moment.getYear() < 1 || moment.getYear() > 9999) {
-      return List.of(moment.toEpochSecond(ZoneOffset.UTC), moment.getNano() / 1000);
-    }
-    return moment.toLocalDate() + "T" + clock(moment.toLocalTime()) + zone;
-  }
-
-  private static String clock(LocalTime time) {
-    String whole = "%02d:%02d:%02d".formatted(time.getHour(), time.getMinute(), time.getSecond());
-    return time.getNano() == 0 ? whole : whole + ".%06d".formatted(time.getNano() / 1000);
   }
 }
