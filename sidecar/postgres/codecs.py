@@ -132,8 +132,8 @@ async def prepare(
 
 
 def names_utf8(encoding: str) -> bool:
-    """Whether a client_encoding is UTF-8. Postgres calls it UTF8; PgBouncer repeats what asyncpg asked for, with
-    its quotes: 'utf-8'."""
+    """Whether a client_encoding is UTF-8. Postgres calls it UTF8; PgBouncer repeats what asyncpg asked for,
+    with its quotes: 'utf-8'."""
     return encoding.strip("'").lower() in ("utf8", "utf-8")
 
 

@@ -79,8 +79,8 @@ async def execute_limited(
     One round trip for up to FIRST_ROWS rows, and with them what else is in the exchange (`exchange_of`). What
     is more comes in portions that the size of the rows so far decides, so that a result which is refused in
     the end does not fill the memory first; rows that are suddenly so large that they could not fit are not
-    read at all, which costs the connection. Only in a transaction, and once, unless CLOSE_RESULT is run before
-    the next. Raises TooLargeError and what asyncpg raises.
+    read at all, which costs the connection. Only in a transaction, and once, unless CLOSE_RESULT is run
+    before the next. Raises TooLargeError and what asyncpg raises.
     """
     state = prepared.statement._state
     records: list[asyncpg.Record] = []

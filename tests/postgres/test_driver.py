@@ -87,7 +87,8 @@ MIB = 1024**2
 @pytest.mark.parametrize("small", [0, 128, 200])
 async def test_rows_that_could_never_fit_are_not_read(postgres_dsn: str, small: int) -> None:
     """Wherever they begin: in the first portion, or in one that small rows made long."""
-    sql = f"SELECT CASE WHEN n <= {small} THEN 'x' ELSE repeat('x', {4 * MIB}) END FROM generate_series(1, 9999) n"
+    value = f"CASE WHEN n <= {small} THEN 'x' ELSE repeat('x', {4 * MIB}) END"
+    sql = f"SELECT {value} FROM generate_series(1, 9999) n"
     async with connected(postgres_dsn, connection_class=TypedConnection) as connection:
         await connection.execute("BEGIN")
         prepared = await prepare(connection, sql)
