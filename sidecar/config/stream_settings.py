@@ -15,9 +15,12 @@ def check_stream_settings(config: Config) -> None:
     """Raises SettingsError for settings that cannot be, or contradict each other."""
     if config.max_stream_deadline <= 0:
         raise SettingsError("max_stream_deadline must be positive")
-    if config.max_streams >= config.pool_max_size > 1:
+    # Of each worker; one process is one.
+    streams, connections = (whole // config.workers for whole in (config.max_streams, config.pool_max_size))
+    if streams >= connections > 1:
         raise SettingsError(
-            "max_streams must be less than pool_max_size: each holds a connection, and queries need one, too"
+            "max_streams must be less than pool_max_size, in each of the workers, too: each holds a "
+            "connection, and queries need one"
         )
 
 

@@ -39,8 +39,9 @@ def check_worker_settings(config: Config) -> None:
     """Raises SettingsError for workers that would have no address, or no share."""
     if not 1 <= config.workers <= MOST_WORKERS:
         raise SettingsError(f"workers must lie between 1 and {MOST_WORKERS}")
-    for name in ("pool_max_size", "max_concurrent_calls"):
-        if getattr(config, name) < config.workers:
+    for name in ("pool_max_size", "max_concurrent_calls", "max_streams"):
+        unset = name == "max_streams" and config.max_streams == 0
+        if getattr(config, name) < config.workers and not unset:
             raise SettingsError(f"{name} must be at least workers: each worker needs its share")
     for name in OWN_ADDRESSES:
         for number, text in enumerate(addresses(config, name)):
@@ -69,4 +70,5 @@ def share(config: Config, number: int, known: Mapping[str, str]) -> Config:
         pool_max_size=largest,
         pool_max_waiting=-(-config.pool_max_waiting // count),
         max_concurrent_calls=config.max_concurrent_calls // count,
+        max_streams=config.max_streams // count,
     )

@@ -131,6 +131,12 @@ async def prepare(
     )
 
 
+def names_utf8(encoding: str) -> bool:
+    """Whether a client_encoding is UTF-8. Postgres calls it UTF8; PgBouncer repeats what asyncpg asked for,
+    with its quotes: 'utf-8'."""
+    return encoding.strip("'").lower() in ("utf8", "utf-8")
+
+
 def columns_of(names: Sequence[str], types: Sequence[PostgresType]) -> tuple[Column, ...]:
     """The columns of a result as callers see them."""
     return tuple(

@@ -94,11 +94,14 @@ class Connections:
         await asyncio.gather(*(self._close(connection) for connection in idle))
 
     async def tidy(self) -> None:
-        """Closes what has been idle for long, or has ended by itself."""
+        """Closes what has been idle for long, or is at the end of its life, or has ended by itself."""
         now = self._clock.monotonic()
         for connection in [*self._idle]:
-            too_old = now - self._states[connection].idle_since >= IDLE_SECONDS and self.size > self._least
-            if (too_old or connection.is_closed()) and connection in self._idle:
+            if connection not in self._idle:
+                continue  # lent while another one was closed, and perhaps gone by now
+            state = self._states[connection]
+            too_old = now - state.idle_since >= IDLE_SECONDS and self.size > self._least
+            if too_old or now >= state.ends or connection.is_closed():
                 self._idle.remove(connection)
                 await self._close(connection)
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from sidecar.postgres.codecs import Prepared
-from sidecar.postgres.relay import Budget, Exchange
+from sidecar.postgres.relay import Budget, Exchange, Relay
 from sidecar.postgres.wire import Step, describe
+
+T = TypeVar("T")
 
 _PORTAL: Final = "usher_result"
 """A portal with a name outlives other statements of its transaction; it ends with the transaction."""
@@ -23,6 +25,12 @@ CLOSE_RESULT: Final = Step(sql=f"CLOSE {_PORTAL}")
 _SIZED: Final = frozenset((str, bytes, list))
 FIRST_ROWS: Final = 128
 """Rows that are taken off Postgres before anything is known of their size."""
+_WIRE_BYTES_OF_VALUE: Final = 16
+"""What a small value, or a row, may have on its way from Postgres, however little it needs in a message."""
+_WIDER: Final = 8
+"""So many times as wide as in a message are other values at most: arrays of small numbers."""
+_LEAST_ROOM: Final = 1024**2
+"""A little too much is no reason to part with the connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +52,7 @@ class Run:
 
 
 class TooLargeError(Exception):
-    """The rows taken so far have more bytes than they may."""
+    """The rows taken so far have more bytes than they may, or more are on their way than could ever fit."""
 
 
 def exchange_of(
@@ -70,16 +78,16 @@ async def execute_limited(
 
     One round trip for up to FIRST_ROWS rows, and with them what else is in the exchange (`exchange_of`). What
     is more comes in portions that the size of the rows so far decides, so that a result which is refused in
-    the end does not fill the memory first. Only in a transaction, and once, unless CLOSE_RESULT is run before
-    the next. Raises TooLargeError and what asyncpg raises.
+    the end does not fill the memory first; rows that are suddenly so large that they could not fit are not
+    read at all, which costs the connection. Only in a transaction, and once, unless CLOSE_RESULT is run
+    before the next. Raises TooLargeError and what asyncpg raises.
     """
     state = prepared.statement._state
     records: list[asyncpg.Record] = []
     portion = min(limit, FIRST_ROWS)
-    found, tag, completed = await connection.relay.run(
-        exchange or exchange_of(prepared),
-        connection._protocol.bind_execute(state, arguments, _PORTAL, portion, True, None),
-    )
+    call = connection._protocol.bind_execute(state, arguments, _PORTAL, portion, True, None)
+    call = connection.relay.run(exchange or exchange_of(prepared), call)
+    found, tag, completed = await _within(connection, call, _room(prepared, portion, max_bytes))
     size, portions = 0, 1
     while True:
         records += found or []
@@ -90,7 +98,8 @@ async def execute_limited(
             break
         average = size // len(records) + 1
         portion = min(limit - len(records), max(1, 2 * max_bytes // average))
-        found, tag, completed = await connection._protocol.execute(state, _PORTAL, portion, True, None)
+        call = connection._protocol.execute(state, _PORTAL, portion, True, None)
+        found, tag, completed = await _within(connection, call, _room(prepared, portion, max_bytes))
         portions += 1
     command, count = _split(tag)
     if count is not None:
@@ -103,6 +112,26 @@ async def execute_limited(
         portions=portions,
         size=size,
     )
+
+
+def _room(prepared: Prepared, rows: int, max_bytes: int) -> int:
+    """More bytes than so many rows can have on their way whose message is not too large."""
+    small = rows * (len(prepared.columns) + 1) * _WIRE_BYTES_OF_VALUE
+    return max(_WIDER * max_bytes, _LEAST_ROOM) + small
+
+
+async def _within(connection: asyncpg.Connection[Any], call: Coroutine[Any, Any, T], room: int) -> T:
+    """Awaits a call whose answer may have so many bytes. Raises TooLargeError, and what the call raises."""
+    relay: Relay = connection.relay
+    relay.room = room
+    try:
+        return await call
+    except asyncpg.PostgresConnectionError:
+        if (relay.room or 0) < 0:
+            raise TooLargeError from None
+        raise
+    finally:
+        relay.room = None
 
 
 def _size(records: Sequence[asyncpg.Record]) -> int:

@@ -199,6 +199,8 @@ class Relay(asyncio.Protocol):
         """How many bytes of asyncpg's present message are still to come."""
         self.owed = 0
         """How many calls were cut whose answers have not ended: then only who reads on may use it."""
+        self.room: int | None = None
+        """How many bytes may still come before the connection is given up; None: any number."""
         transport.set_protocol(self)
 
     async def run(self, exchange: Exchange, call: Coroutine[Any, Any, T]) -> T:
@@ -228,6 +230,11 @@ class Relay(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        if self.room is not None:
+            self.room -= len(data)
+            if self.room < 0:
+                self._give_up()
+                return
         exchange = self._exchange
         if exchange is None:
             if self.owed:  # a transport may have had more under way when it was paused
@@ -286,7 +293,7 @@ class Relay(asyncio.Protocol):
         self.data_received(b"")
 
     def _give_up(self) -> None:
-        """What was written has no end that Postgres would answer."""
+        """What was written has no end that Postgres would answer, or none that is waited for."""
         self._exchange = None
         self._driver.abort()
 

@@ -21,7 +21,7 @@ from sidecar.core.queries import SeenIdentity, Statement
 from sidecar.core.sql import WRITING_VERBS
 from sidecar.core.transactions import Isolation, Transaction
 from sidecar.core.values import ResultSet
-from sidecar.postgres.codecs import Prepared, prepare
+from sidecar.postgres.codecs import Prepared, names_utf8, prepare
 from sidecar.postgres.driver import Run, TooLargeError, exchange_of, execute_limited, run_to_end
 from sidecar.postgres.entry import Entry, is_serializable
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
@@ -394,7 +394,7 @@ class ScopedBackend(abc.ABC):
 
 def _check_encoding(connection: asyncpg.Connection[Any]) -> None:
     """Texts are sent as UTF-8; Postgres would read them as something else. Asked without a round trip."""
-    if connection.get_settings().client_encoding != "UTF8":
+    if not names_utf8(connection.get_settings().client_encoding):
         raise UsherError(
             Reason.STATEMENT_INVALID, "an earlier statement of the transaction changed client_encoding"
         )

@@ -6,6 +6,7 @@ is added up here: sums are for whoever asks, and a difference between workers is
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -34,13 +35,20 @@ class Together:
 
     def collect(self) -> Iterable[Metric]:
         """One reading."""
-        families = {family.name: family for family in self.own.collect()}
+        families = {family.name: _copied(family) for family in self.own.collect()}
         for number, packed in self.workers.items():
             for name, text, kind, unit, samples in packed:
                 family = families.setdefault(name, Metric(name, text, kind, unit))
                 for sample, labels, value in samples:
                     family.add_sample(sample, {WORKER: str(number)} | labels, value)
         return families.values()
+
+
+def _copied(family: Metric) -> Metric:
+    """A family to add to: a collector of what never changes, as python_info, gives the same one each time."""
+    made = copy.copy(family)
+    made.samples = [*family.samples]
+    return made
 
 
 def families_of(source: Source) -> Any:

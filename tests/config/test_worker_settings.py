@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.config import Config, load
+from sidecar.config.stream_settings import stream_settings
 from sidecar.config.worker_settings import addresses, share
 from sidecar.core.errors import SettingsError
 
@@ -44,6 +45,8 @@ def test_the_first_listens_where_one_process_would_and_the_next_beside_it(
         ({"workers": "65"}, "workers must lie"),
         ({"workers": "2", "pool_max_size": "1"}, "pool_max_size must be at least workers"),
         ({"workers": "2", "max_concurrent_calls": "1"}, "max_concurrent_calls must be at least workers"),
+        ({"workers": "2", "max_streams": "1"}, "max_streams must be at least workers"),
+        ({"workers": "3", "max_streams": "9"}, "max_streams must be less than pool_max_size"),
         ({"workers": "2", "database_logins": "11"}, "in each of the workers"),
         ({"workers": "3", "connect_address": "127.0.0.1:8078"}, "one for each worker"),
         ({"workers": "2", "connect_address": "127.0.0.1:50052"}, "one for each worker"),
@@ -62,16 +65,21 @@ def test_workers_without_an_address_or_a_share_are_refused(settings: dict[str, s
     least=st.integers(0, 64),
     waiting=st.integers(0, 1000),
     calls=st.integers(64, 5000),
+    streams=st.integers(0, 1000),
 )
 def test_shares_are_never_more_than_the_whole(
-    workers: int, pool: int, least: int, waiting: int, calls: int
+    workers: int, pool: int, least: int, waiting: int, calls: int, streams: int
 ) -> None:
+    # What the settings accept, for that many workers.
+    largest = pool // workers
+    streams = min(streams, max(1, largest - 1) * workers) if streams >= workers else 0
     whole = config(
         workers=str(workers),
         pool_max_size=str(pool),
         pool_min_size=str(least),
         pool_max_waiting=str(waiting),
         max_concurrent_calls=str(calls),
+        max_streams=str(streams),
     )
     each = [share(whole, number, {}) for number in range(workers)]
     assert all(one.workers == 1 for one in each)
@@ -80,6 +88,12 @@ def test_shares_are_never_more_than_the_whole(
     assert sum(one.pool_min_size for one in each) >= min(least, each[0].pool_max_size * workers)
     assert all(1 <= one.pool_max_size >= one.pool_min_size for one in each)
     assert all(one.max_concurrent_calls >= 1 for one in each)
+    at_a_time = [stream_settings(one).max_streams for one in each]
+    assert sum(at_a_time) <= (streams or max(workers, pool // 2))
+    assert all(
+        1 <= most < one.pool_max_size or one.pool_max_size == 1
+        for most, one in zip(at_a_time, each, strict=True)
+    )
 
 
 def test_only_the_first_has_the_admin_address_and_all_keep_the_ports_they_had() -> None:

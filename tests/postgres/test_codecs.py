@@ -342,3 +342,11 @@ def test_an_unknown_type_is_refused_with_a_remedy() -> None:
         codecs._known({}, 4711)
     assert caught.value.reason is Reason.DATA_EXCEPTION
     assert "cast" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "is_utf8"),
+    [("UTF8", True), ("'utf-8'", True), ("LATIN1", False), ("SQL_ASCII", False), ("", False)],
+)
+def test_an_encoding_is_known_by_what_postgres_and_poolers_call_it(said: str, is_utf8: bool) -> None:
+    assert codecs.names_utf8(said) is is_utf8

@@ -95,6 +95,32 @@ async def test_a_connection_does_not_live_for_ever(there: Callable[..., There]) 
     assert (one.all.size, one.all.lent) == (0, 0)
 
 
+async def test_the_least_number_does_not_live_for_ever_either(there: Callable[..., There]) -> None:
+    one = there(1)
+    first = await one.all.take()
+    await one.all.give(first)
+    await one.clock.advance(LIFE_SECONDS)
+    await one.all.tidy()
+    assert first.is_closed()
+    assert one.all.missing == 1
+
+
+async def test_tidying_meets_what_is_lent_and_lost_meanwhile(there: Callable[..., There]) -> None:
+    one = there()
+    taken = [await one.all.take() for _ in range(2)]
+    for connection in taken:
+        await one.all.give(connection)
+    await one.clock.advance(IDLE_SECONDS)
+    tidying = asyncio.create_task(one.all.tidy())
+    await asyncio.sleep(0)  # it closes the first one
+    lent = await one.all.take()
+    assert lent is taken[1]
+    one.all.drop(lent)
+    async with asyncio.timeout(PATIENCE):
+        await tidying
+    assert (one.all.size, one.all.lent) == (0, 0)
+
+
 async def test_what_has_ended_by_itself_is_not_lent(there: Callable[..., There]) -> None:
     one = there()
     first, second = await one.all.take(), await one.all.take()

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from sidecar.postgres.codecs import TypedConnection, prepare
-from sidecar.postgres.driver import Run, execute_limited, run_to_end
+from sidecar.postgres.driver import Run, TooLargeError, execute_limited, run_to_end
 from tests.postgres.scoped import connected
 
 TABLE = "CREATE TEMP TABLE numbers (n int)"
@@ -79,3 +79,37 @@ async def test_errors_are_asyncpgs_own(connection: asyncpg.Connection) -> None:
     statement = await prepare(connection, "SELECT 1 / $1::int")
     with pytest.raises(asyncpg.DivisionByZeroError):
         await execute_limited(connection, statement, (0,), 1)
+
+
+MIB = 1024**2
+
+
+@pytest.mark.parametrize("small", [0, 128, 200])
+async def test_rows_that_could_never_fit_are_not_read(postgres_dsn: str, small: int) -> None:
+    """Wherever they begin: in the first portion, or in one that small rows made long."""
+    value = f"CASE WHEN n <= {small} THEN 'x' ELSE repeat('x', {4 * MIB}) END"
+    sql = f"SELECT {value} FROM generate_series(1, 9999) n"
+    async with connected(postgres_dsn, connection_class=TypedConnection) as connection:
+        await connection.execute("BEGIN")
+        prepared = await prepare(connection, sql)
+        # Without the memory for 40 GB, it would end otherwise.
+        with pytest.raises(TooLargeError):
+            await execute_limited(connection, prepared, (), 10_000, MIB)
+        assert connection.is_closed()
+
+
+async def test_what_is_a_little_too_large_costs_no_connection(connection: asyncpg.Connection) -> None:
+    prepared = await prepare(connection, "SELECT repeat('x', 1000) FROM generate_series(1, 2000)")
+    with pytest.raises(TooLargeError):
+        await execute_limited(connection, prepared, (), 10_000, 1_000_000)
+    assert await connection.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("value", ["n % 2 = 0", "NULL::bool", "n", "array_fill(0, ARRAY[50])", "''", "now()"])
+async def test_small_values_that_are_wide_on_their_way_all_come(
+    connection: asyncpg.Connection, value: str
+) -> None:
+    prepared = await prepare(connection, f"SELECT {value} FROM generate_series(1, 100000) n")
+    # A byte for each is the least that any of them needs.
+    found = await execute_limited(connection, prepared, (), 100_001, 5_100_000)
+    assert (len(found.records), found.completed) == (100_000, True)

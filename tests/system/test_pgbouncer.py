@@ -28,6 +28,7 @@ POISONS = (
     "select set_config('search_path', 'pg_temp', false)",
     "select set_config('request.jwt.claims', '{\"sub\": \"carol\"}', false)",
     "select set_config('TimeZone', 'Pacific/Kiritimati', false)",
+    "select set_config('client_encoding', 'LATIN1', false)",
     "select set_config('default_transaction_read_only', 'on', false)",
     "select setseed(0.5)",
 )
@@ -178,3 +179,18 @@ def test_streams_work_there_and_leave_nothing_behind(sidecar: Process) -> None:
             left.cancel()
             client.rows(scope, POISONS[2])
             assert client.rows(scope, "select id from users") == [(subject,)]
+
+
+def test_transactions_work_there_whatever_their_statements_leave_behind(sidecar: Process) -> None:
+    scope = as_user("alice", tenant_id="acme")
+    seen = query_service_pb2.ScopedStatement(sql="select auth.user_id(), current_user::text")
+    with connected(sidecar.grpc_address) as client:
+        for poison in POISONS:
+            if "request.jwt" in poison or "client_encoding" in poison:
+                continue  # what comes behind these is refused
+            request = query_service_pb2.RunScopedTransactionRequest(
+                scope=scope, statements=[query_service_pb2.ScopedStatement(sql=poison), seen]
+            )
+            last = client.queries.RunScopedTransaction(request, timeout=30).results[-1]
+            assert [list(column.texts) for column in last.data] == [["alice"], ["authenticated"]]
+            assert client.rows(as_user("carol", tenant_id="globex"), "select id from users") == [("carol",)]

@@ -50,6 +50,13 @@ def test_openmetrics_of_several_processes_is_openmetrics() -> None:
     assert "usher_rpcs" in names
 
 
+def test_readings_do_not_add_up() -> None:
+    supervisor, worker = counted(1), counted(2)
+    first, second = (supervisor.render(None, {0: worker.families()})[0].decode() for _ in range(2))
+    assert second.count("python_info{") == first.count("python_info{") == 2
+    assert supervisor.render(None)[0].decode().count("python_info{") == 1
+
+
 def test_without_workers_nothing_has_their_label() -> None:
     alone, _ = counted(1).render(None)
     assert b"worker=" not in alone
