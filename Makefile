@@ -30,7 +30,7 @@ $(STAMP): deploy/lock/dev.txt pyproject.toml clients/python/pyproject.toml
 	@touch $(STAMP)
 
 test: $(STAMP) ## Run all tests but the attack corpus and the bench's trial
-	@$(BIN)/python -m pytest --ignore=tests/attacks --ignore=tests/bench/test_run.py $(ARGS)
+	@$(BIN)/python -m tests.run $(ARGS)
 
 fast: $(STAMP) ## Run the tests that need no process, database or toolchain
 	@$(BIN)/python -m pytest tests/core tests/telemetry tests/test_house.py $(ARGS)
