@@ -15,7 +15,7 @@ from sidecar.embedded import server as embedded
 from sidecar.embedded.server import EmbeddedPostgres
 from sidecar.postgres import installer
 
-LOGINS: Final = 64
+LOGINS: Final = 128
 PASSWORD: Final = "of-the-bench"
 SERVER_SETTINGS: Final = {"max_connections": "300", "shared_buffers": "128MB"}
 

@@ -14,7 +14,15 @@ from collections.abc import Sequence
 from typing import Final
 
 ELSEWHERE: Final = ("tests/attacks", "tests/bench/test_run.py")
-BESIDE: Final = ("tests/clients", "tests/cli", "tests/neon", "tests/workers", "tests/web")
+BESIDE: Final = (
+    "tests/clients",
+    "tests/cli",
+    "tests/neon",
+    "tests/workers",
+    "tests/web",
+    "tests/connect",
+    "tests/rpc",
+)
 """About half of the time. They build in folders of their own."""
 
 
