@@ -46,6 +46,13 @@ def seconds(duration: Duration) -> float:
     return float(duration.seconds + duration.nanos / 1e9)
 
 
+def statement_timeout(
+    options: query.QueryOptions | query.StreamOptions | query.TransactionOptions,
+) -> float | None:
+    """The limit of a statement in seconds; None for the default."""
+    return seconds(options.statement_timeout) if options.HasField("statement_timeout") else None
+
+
 def duration(length: float) -> Duration:
     """Seconds as a Duration; both of its parts have the same sign (google/protobuf/duration.proto)."""
     whole = math.trunc(length)

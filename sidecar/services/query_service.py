@@ -14,10 +14,12 @@ from sidecar.core.queries import QueryRequest, ScopedQueries
 from sidecar.core.streams import ScopedStreams
 from sidecar.core.transactions import ScopedTransactions
 from sidecar.services.calls import Write
-from sidecar.services.convert import duration, result_bytes, results_bytes, seconds, struct_to_dict
+from sidecar.services.convert import duration, result_bytes, results_bytes, statement_timeout, struct_to_dict
 from sidecar.services.convert_values import parameters
 from sidecar.services.streams import delivery
 from sidecar.services.transactions import runs_of, transaction_request
+
+_Statement = pb.RunScopedQueryRequest | pb.StreamScopedQueryRequest
 
 
 class QueryService:
@@ -41,24 +43,8 @@ class QueryService:
 
     async def run_scoped_query(self, request: pb.RunScopedQueryRequest, caller: Caller) -> bytes:
         """Runs one statement as the scope's subject."""
-        options = request.options
-        timeout = seconds(options.statement_timeout) if options.HasField("statement_timeout") else None
-        max_rows = options.max_rows or None
-        run = Run(
-            statement=request.statement or None,
-            free=bool(request.sql),
-            max_rows=max_rows,
-            timeout=timeout,
-        )
-        scope, grant = self._granted(request.scope, caller, "RunScopedQuery", run)
-        asked = QueryRequest(
-            sql=request.sql,
-            name=request.statement,
-            parameters=parameters(request.parameters),
-            read_only=options.read_only,
-            statement_timeout=timeout,
-            max_rows=max_rows,
-        )
+        scope, grant = self._granted(request.scope, caller, "RunScopedQuery", _run(request))
+        asked = _asked(request, read_only=request.options.read_only)
         return await self._queries.run(
             scope, asked, lambda result: result_bytes(result, self._max_bytes), grant
         )
@@ -67,23 +53,8 @@ class QueryService:
         self, request: pb.StreamScopedQueryRequest, caller: Caller, write: Write
     ) -> None:
         """Sends the rows of one statement, which runs as the scope's subject and only reads."""
-        options = request.options
-        timeout = seconds(options.statement_timeout) if options.HasField("statement_timeout") else None
-        max_rows = options.max_rows or None
-        run = Run(
-            statement=request.statement or None,
-            free=bool(request.sql),
-            max_rows=max_rows,
-            timeout=timeout,
-        )
-        scope, grant = self._granted(request.scope, caller, "StreamScopedQuery", run)
-        asked = QueryRequest(
-            sql=request.sql,
-            name=request.statement,
-            parameters=parameters(request.parameters),
-            statement_timeout=timeout,
-            max_rows=max_rows,
-        )
+        scope, grant = self._granted(request.scope, caller, "StreamScopedQuery", _run(request))
+        asked = _asked(request)
         await self._streams.run(scope, asked, delivery(write, self._max_bytes), grant)
 
     async def run_scoped_transaction(self, request: pb.RunScopedTransactionRequest, caller: Caller) -> bytes:
@@ -147,3 +118,25 @@ class QueryService:
 def _under(scope: Scope, grant: Grant) -> Scope:
     """The scope with the role that is granted."""
     return scope if grant.role is None else replace(scope, role=grant.role)
+
+
+def _run(request: _Statement) -> Run:
+    """What the policy decides."""
+    return Run(
+        statement=request.statement or None,
+        free=bool(request.sql),
+        max_rows=request.options.max_rows or None,
+        timeout=statement_timeout(request.options),
+    )
+
+
+def _asked(request: _Statement, *, read_only: bool = False) -> QueryRequest:
+    """The statement with its parameters. Raises UsherError for a value that cannot travel."""
+    return QueryRequest(
+        sql=request.sql,
+        name=request.statement,
+        parameters=parameters(request.parameters),
+        read_only=read_only,
+        statement_timeout=statement_timeout(request.options),
+        max_rows=request.options.max_rows or None,
+    )

@@ -9,7 +9,7 @@ from usher.v1 import query_service_pb2 as pb
 from sidecar.core.policy import Run
 from sidecar.core.queries import QueryRequest
 from sidecar.core.transactions import Isolation, TransactionRequest
-from sidecar.services.convert import seconds
+from sidecar.services.convert import statement_timeout
 from sidecar.services.convert_values import parameters
 
 _ISOLATION: Final = {
@@ -30,7 +30,7 @@ def transaction_request(request: pb.RunScopedTransactionRequest) -> TransactionR
                 name=statement.statement,
                 parameters=parameters(statement.parameters, f"statements[{index}]."),
                 read_only=options.read_only,
-                statement_timeout=_timeout(options),
+                statement_timeout=statement_timeout(options),
                 max_rows=statement.max_rows or None,
             )
             for index, statement in enumerate(request.statements)
@@ -46,12 +46,8 @@ def runs_of(request: pb.RunScopedTransactionRequest) -> list[Run]:
             statement=statement.statement or None,
             free=bool(statement.sql),
             max_rows=statement.max_rows or None,
-            timeout=_timeout(request.options),
+            timeout=statement_timeout(request.options),
             index=index,
         )
         for index, statement in enumerate(request.statements)
     ]
-
-
-def _timeout(options: pb.TransactionOptions) -> float | None:
-    return seconds(options.statement_timeout) if options.HasField("statement_timeout") else None
