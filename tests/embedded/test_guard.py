@@ -70,10 +70,20 @@ def test_a_command_that_cannot_run_is_said(lock: int) -> None:
         assert process.wait(10) == 1
 
 
-def test_a_server_that_does_not_listen_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "ESCALATION", tuple((number, 0.3) for number, _ in guard.ESCALATION))
-    for command, status in ((STUBBORN, 4), (STUBBORN.replace("exit 4", ""), -signal.SIGKILL)):
-        with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE) as server:
-            assert server.stdout is not None
-            assert server.stdout.readline() == b"ready\n"
-            assert guard.stop(server) == status
+@pytest.mark.parametrize(
+    ("command", "deaf_to", "status"),
+    [
+        (STUBBORN, (signal.SIGINT,), 4),
+        (STUBBORN.replace("exit 4", ""), (signal.SIGINT, signal.SIGQUIT), -signal.SIGKILL),
+    ],
+)
+def test_a_server_that_does_not_listen_is_told_again(
+    monkeypatch: pytest.MonkeyPatch, command: str, deaf_to: tuple[int, ...], status: int
+) -> None:
+    """No patience where nothing can come, and more than enough where it must: how busy we are is all one."""
+    patience = tuple((number, 0.0 if number in deaf_to else 60.0) for number, _ in guard.ESCALATION)
+    monkeypatch.setattr(guard, "ESCALATION", patience)
+    with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        assert guard.stop(server) == status
