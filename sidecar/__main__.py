@@ -2,16 +2,16 @@
 
 import sys
 
+from sidecar import interrupts
+
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    try:
-        # Imported here, so that Ctrl-C is as quiet while the imports run as it is afterwards.
-        from sidecar.cli import main as command
+    interrupts.end_at_once()
+    # Imported here, so that Ctrl-C is as quiet while the imports run as it is afterwards.
+    from sidecar.cli import main as command
 
-        return command()
-    except KeyboardInterrupt:
-        return 130
+    return command()
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import shlex
 from typing import Any
 from urllib.parse import urlsplit
 
+from sidecar import interrupts
 from sidecar.cli import database_check
 from sidecar.cli.progress import waiting
 from sidecar.cli.remote import Failed
@@ -80,7 +80,7 @@ def _install(chosen: argparse.Namespace) -> int:
         return 0
     if chosen.logins is not None:
         check_prefix(chosen.login_prefix, chosen.logins)
-    return int(asyncio.run(_with_connection(chosen, lambda connection: _install_on(connection, chosen))))
+    return int(interrupts.run(_with_connection(chosen, lambda connection: _install_on(connection, chosen))))
 
 
 async def _install_on(connection: Any, chosen: argparse.Namespace) -> int:
@@ -108,18 +108,18 @@ async def _install_on(connection: Any, chosen: argparse.Namespace) -> int:
 
 
 def _add_key(chosen: argparse.Namespace) -> int:
-    print(asyncio.run(_with_connection(chosen, installer.add_key)))
+    print(interrupts.run(_with_connection(chosen, installer.add_key)))
     return 0
 
 
 def _list_keys(chosen: argparse.Namespace) -> int:
-    for key_id, made in asyncio.run(_with_connection(chosen, installer.keys)):
+    for key_id, made in interrupts.run(_with_connection(chosen, installer.keys)):
         print(f"{key_id}  made {made:%Y-%m-%d %H:%M:%S %Z}")
     return 0
 
 
 def _remove_key(chosen: argparse.Namespace) -> int:
-    if not asyncio.run(
+    if not interrupts.run(
         _with_connection(chosen, lambda connection: installer.remove_key(connection, chosen.id))
     ):
         raise Failed(f"there is no key {chosen.id}; `usher db key list` shows all")
@@ -130,19 +130,19 @@ def _remove_key(chosen: argparse.Namespace) -> int:
 def _check(chosen: argparse.Namespace) -> int:
     database_check.validate(chosen)
     return int(
-        asyncio.run(_with_connection(chosen, lambda connection: database_check.check(connection, chosen)))
+        interrupts.run(_with_connection(chosen, lambda connection: database_check.check(connection, chosen)))
     )
 
 
 def _version(chosen: argparse.Namespace) -> int:
     newest = installer.scripts()[-1].version
-    version = asyncio.run(_with_connection(chosen, installer.installed_version))
+    version = interrupts.run(_with_connection(chosen, installer.installed_version))
     print(f"installed {version}, newest {newest}")
     return 0 if version == newest else 1
 
 
 def _uninstall(chosen: argparse.Namespace) -> int:
-    for step in asyncio.run(_with_connection(chosen, installer.uninstall)):
+    for step in interrupts.run(_with_connection(chosen, installer.uninstall)):
         print(f"removed step {step.version}: {step.name}")
     print("removed: nothing signs or checks claims now; logins and roles stay, other databases may use them")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -12,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sidecar import interrupts
 from sidecar.cli import remote
 from sidecar.cli.options import add_settings, loaded
 from sidecar.cli.remote import Failed
@@ -49,7 +49,7 @@ def add_to(verbs: Any) -> None:
 def _serve(chosen: argparse.Namespace) -> int:
     config = loaded(chosen)
     configure(config.log_format, config.log_level)
-    return asyncio.run(_until_signal(config))
+    return interrupts.run(_until_signal(config))
 
 
 async def _until_signal(config: Config) -> int:
@@ -67,7 +67,8 @@ def _export(chosen: argparse.Namespace) -> int:
     if chosen.out is None:
         print(document.decode("ascii"))
         return 0
-    _replace(chosen.out, document)
+    with interrupts.unwinding():
+        _replace(chosen.out, document)
     print(f"{chosen.out}: {count} key(s), {len(document)} bytes", file=sys.stderr)
     return 0
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from sidecar import interrupts
 from sidecar.cli.options import add_settings, loaded
 from sidecar.cli.remote import Failed
 from sidecar.config import Config
@@ -111,7 +111,7 @@ async def _uninstall_on(connection: Any, chosen: argparse.Namespace) -> int:
 
 
 def _reseal(chosen: argparse.Namespace) -> int:
-    return asyncio.run(_reseal_with(loaded(chosen)))
+    return interrupts.run(_reseal_with(loaded(chosen)))
 
 
 async def _reseal_with(config: Config) -> int:
@@ -141,4 +141,4 @@ def _on_database(chosen: argparse.Namespace, act: Callable[[Any], Awaitable[int]
 
     if not chosen.database_url:
         raise SettingsError("name the database: --database-url postgresql://admin@host/name")
-    return asyncio.run(run())
+    return interrupts.run(run())

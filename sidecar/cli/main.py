@@ -18,7 +18,7 @@ import grpc
 import usher
 from usher.errors import from_grpc
 
-from sidecar import __version__
+from sidecar import __version__, interrupts
 from sidecar.cli import (
     completion,
     database,
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _give_up_output()
         return _tell(chosen, f"the output cannot be written ({error.strerror})", 1)
     except KeyboardInterrupt:
-        return 130
+        return interrupts.EXIT_CODE
 
 
 def _refused(chosen: argparse.Namespace, error: usher.UsherError) -> int:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from sidecar.interrupts import SHOWN
+
 PATIENCE: Final = 2.0
 """Seconds before anything is shown."""
 _CLEAR: Final = "\r\x1b[K"  # ECMA-48, EL: erase to the end of the line
@@ -40,10 +42,12 @@ def _count(doing: object, done: threading.Event, patience: float, tick: float) -
         return
     # A terminal that went away is no reason to fail: the command's own output will tell.
     with contextlib.suppress(OSError):
-        while True:
+        SHOWN.erase = _CLEAR.encode()
+        while not SHOWN.over:
             sys.stderr.write(f"{_CLEAR}usher: {doing}, {time.monotonic() - started:.0f} s ")
             sys.stderr.flush()
             if done.wait(tick):
                 break
+        SHOWN.erase = b""
         sys.stderr.write(_CLEAR)
         sys.stderr.flush()

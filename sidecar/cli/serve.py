@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from sidecar import interrupts
 from sidecar.cli.options import add_settings, loaded
 from sidecar.config import Config
 from sidecar.config.key_settings import missing_key_settings
@@ -71,7 +72,8 @@ def _dev(chosen: argparse.Namespace) -> int:
 def _run(serving: Coroutine[Any, Any, int], config: Config) -> int:
     from sidecar.app import event_loop
 
-    return event_loop.run(serving, config.event_loop)
+    with interrupts.unwinding():
+        return event_loop.run(serving, config.event_loop)
 
 
 def _dev_config(chosen: argparse.Namespace) -> Config:

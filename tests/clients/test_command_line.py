@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -128,13 +129,24 @@ def test_a_stream_shows_rows_as_they_come_and_is_left_by_an_interrupt(
         assert postgres_servers.value(running) == 1
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
-        assert process.returncode == 130
+        shown += rest_of(terminal)
+        assert (process.returncode, shown.count("\n")) == (130, 0), shown
+        assert shown.endswith("\r\x1b[K")
         while postgres_servers.value(running):
             pass
     finally:
         process.kill()
         process.wait()
         os.close(terminal)
+
+
+def rest_of(terminal: int) -> str:
+    """What a process that has ended left on its terminal."""
+    text = b""
+    with contextlib.suppress(OSError):  # EIO, which is how Linux says that nobody can write to it any more
+        while more := os.read(terminal, 4096):
+            text += more
+    return text.decode()
 
 
 def test_streamed_csv_is_that_of_a_query(live_sidecar: Any) -> None:
