@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,47 @@ def test_a_stream_shows_rows_as_they_come_and_is_left_by_an_interrupt(
         shown += rest_of(terminal)
         assert (process.returncode, shown.count("\n")) == (130, 0), shown
         assert shown.endswith("\r\x1b[K")
-        while postgres_servers.value(running):
-            pass
+        live_sidecar.wait_for_event(cancelled("StreamScopedQuery"))
     finally:
         process.kill()
         process.wait()
         os.close(terminal)
+
+
+def test_a_transaction_is_left_by_an_interrupt(live_sidecar: Any, postgres_servers: Servers) -> None:
+    running = (
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(101)%' AND pid <> pg_backend_pid()"
+    )
+    address = ("--address", live_sidecar.grpc_address)
+    process = subprocess.Popen(
+        [USHER, "transaction", *address, *AS_ALICE, "--sql", "select 1", "--sql", "select pg_sleep(101)"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not postgres_servers.value(running):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+        assert process.returncode == 130
+        live_sidecar.wait_for_event(cancelled("RunScopedTransaction"))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def cancelled(method: str) -> Callable[[dict[str, Any]], bool]:
+    """The sidecar's own word that a call of the method was cancelled, and not cut by a deadline."""
+    return lambda event: (
+        (event.get("event"), event.get("method"), event.get("code"))
+        == (
+            "rpc_finished",
+            method,
+            "CANCELLED",
+        )
+    )
 
 
 def rest_of(terminal: int) -> str:
