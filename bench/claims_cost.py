@@ -22,7 +22,7 @@ from sidecar.core.clock import SystemClock
 from sidecar.core.issuer import Scope
 from sidecar.core.queries import Statement
 from sidecar.embedded.server import EmbeddedPostgres
-from sidecar.postgres import installer, pool
+from sidecar.postgres import installer, sessions
 from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.entry import SERIALIZABLE, Entry
 from sidecar.postgres.pool import Connect, Pool, PoolSettings
@@ -33,7 +33,7 @@ from sidecar.postgres.wire import Step
 QUERIES = 300
 """In one turn."""
 WAYS = ("plain, plans kept", "plain", "signed, plans kept", "signed")
-SCRUB = pool.SCRUB
+SCRUB = sessions.SCRUB
 PLANS_KEPT = SCRUB.replace(";\nDISCARD PLANS", "")
 PASSWORD = "of-the-bench"
 ALICE = Scope(subject="alice", payload={"sub": "alice", "tenant_id": "acme", "iat": 0, "exp": 4_000_000_000})
@@ -157,7 +157,7 @@ async def measure(server: EmbeddedPostgres, rounds: int) -> dict[str, list[tuple
     for number in range(rounds):
         for name in WAYS[number % 4 :] + WAYS[: number % 4]:
             kind = SignedClaimsBackend if "signed" in name else PlainClaimsBackend
-            pool.SCRUB = PLANS_KEPT if "kept" in name else SCRUB
+            sessions.SCRUB = PLANS_KEPT if "kept" in name else SCRUB
             async with opened(place_of(server, name.partition(",")[0])) as chosen:
                 async with chosen.lease() as connection:
                     pid = connection.get_server_pid()

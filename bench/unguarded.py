@@ -75,7 +75,7 @@ def metrics_off() -> None:
 
 
 def scrub_off() -> None:
-    replace(pool, "_scrub_now", lambda: "")
+    replace(pool, "scrub", lambda: "")
 
 
 def oneof_rows() -> None:

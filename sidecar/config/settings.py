@@ -37,8 +37,9 @@ from sidecar.core.keys import Algorithm
 from sidecar.core.queries import QuerySettings
 from sidecar.core.revocations import RevocationSettings
 from sidecar.core.rotation_settings import RotationSettings
-from sidecar.postgres.pool import Pooling, PoolSettings
+from sidecar.postgres.pool import PoolSettings
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
+from sidecar.postgres.sessions import Pooling
 
 ADDRESSES: Final = (
     "grpc_address",

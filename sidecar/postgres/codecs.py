@@ -31,8 +31,9 @@ from sidecar.core.errors import Reason, UsherError
 from sidecar.core.values import Column
 from sidecar.postgres.builtin_types import BUILTIN_TYPES, RECORD_OID, TEXT_OID, PostgresType
 from sidecar.postgres.claim_key import Challenge
+from sidecar.postgres.exchange import Exchange
 from sidecar.postgres.known_statements import KnownStatements
-from sidecar.postgres.relay import Exchange, Relay
+from sidecar.postgres.relay import Relay
 from sidecar.postgres.user_types import DESCRIBE_TYPES, Described, described_type
 
 # asyncpg's name of the built-in codec that a type borrows, and its format. The raw 64-bit and 32-bit
@@ -68,6 +69,10 @@ class TypedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg carr
         self.relay = Relay(self._protocol, self._transport)
         self.known = KnownStatements()
         self.challenge = Challenge()
+
+    def is_in_transaction(self) -> bool:
+        """See asyncpg."""
+        return not self.relay.at_rest and super().is_in_transaction()
 
     async def _introspect_types(
         self, typeoids: Iterable[int], timeout: float | None

@@ -71,16 +71,23 @@ class Connections:
             self._forget(connection)
         return await self.open()
 
-    async def give(self, connection: asyncpg.Connection[Any]) -> None:
-        """Takes back a connection that is clean."""
+    def keep(self, connection: asyncpg.Connection[Any]) -> bool:
+        """Takes back a connection that is clean; false when it is to be closed (`retire`)."""
         state, now = self._states[connection], self._clock.monotonic()
         outdated = state.generation != self._generation or now >= state.ends
         if self._closing or outdated or connection.is_closed():
-            await self._close(connection)
-            return
+            return False
         state.idle_since = now
         self._idle.append(connection)
         self._tell()
+        return True
+
+    async def retire(self, connection: asyncpg.Connection[Any]) -> None:
+        """Closes one that was lent."""
+        try:
+            await connection.close()
+        finally:
+            self._forget(connection)
 
     def drop(self, connection: asyncpg.Connection[Any]) -> None:
         """Takes back one that may not be used any more."""
@@ -91,7 +98,7 @@ class Connections:
         """Closes all: those that are idle now, the others as they come back."""
         self._generation += 1
         idle, self._idle = self._idle, []
-        await asyncio.gather(*(self._close(connection) for connection in idle))
+        await asyncio.gather(*(self.retire(connection) for connection in idle))
 
     async def tidy(self) -> None:
         """Closes what has been idle for long, or is at the end of its life, or has ended by itself."""
@@ -103,7 +110,7 @@ class Connections:
             too_old = now - state.idle_since >= IDLE_SECONDS and self.size > self._least
             if too_old or now >= state.ends or connection.is_closed():
                 self._idle.remove(connection)
-                await self._close(connection)
+                await self.retire(connection)
 
     @property
     def missing(self) -> int:
@@ -131,12 +138,6 @@ class Connections:
         self._states[connection] = _State(generation, self._clock.monotonic() + life)
         self._none_lent.clear()
         return connection
-
-    async def _close(self, connection: asyncpg.Connection[Any]) -> None:
-        try:
-            await connection.close()
-        finally:
-            self._forget(connection)
 
     def _forget(self, connection: asyncpg.Connection[Any]) -> None:
         self._states.pop(connection, None)

@@ -21,10 +21,11 @@ from sidecar.postgres.claim_key import ClaimKey, CurrentKey
 from sidecar.postgres.codecs import TypedConnection
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
 from sidecar.postgres.logins import connector
-from sidecar.postgres.pool import SESSION_SETTINGS, Connect, OutdatedError, Pooling, PoolSettings
+from sidecar.postgres.pool import Connect, OutdatedError, PoolSettings
 from sidecar.postgres.revocation_store import PostgresRevocations
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 from sidecar.postgres.session_keys import session_key
+from sidecar.postgres.sessions import SESSION_SETTINGS, Pooling
 from sidecar.postgres.signed_claims import KEY_UNKNOWN, trouble_of_key
 
 DATABASE: Final = "database"

@@ -16,10 +16,11 @@ from sidecar.core.issuer import Scope
 from sidecar.core.transactions import Isolation
 from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.entry import Entry
-from sidecar.postgres.pool import Pool, Pooling
+from sidecar.postgres.pool import Pool
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
 from sidecar.postgres.session_jwt import SessionJwtBackend
 from sidecar.postgres.session_keys import session_key
+from sidecar.postgres.sessions import Pooling
 from sidecar.postgres.signed_claims import SignedClaimsBackend
 from sidecar.postgres.streaming import StreamingBackend
 

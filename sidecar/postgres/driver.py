@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from sidecar.postgres.codecs import Prepared
-from sidecar.postgres.relay import Budget, Exchange, Relay
+from sidecar.postgres.exchange import Budget, Exchange
+from sidecar.postgres.relay import Relay
 from sidecar.postgres.wire import Step, describe
 
 T = TypeVar("T")
@@ -60,10 +61,14 @@ def exchange_of(
     before: Sequence[Step] = (),
     after: Sequence[Step] = (),
     budget: Budget | None = None,
+    described: bytes = b"",
 ) -> Exchange:
-    """What goes to Postgres with the execution of an unnamed statement, which is parsed anew for it."""
+    """What goes to Postgres with the execution of an unnamed statement, which is parsed anew for it.
+
+    `described` is what Postgres answered to its description before.
+    """
     description = describe(prepared.sql, prepared.parameter_oids)
-    return Exchange(before, description=description, after=after, budget=budget)
+    return Exchange(before, description=description, described=described, after=after, budget=budget)
 
 
 async def execute_limited(

@@ -9,13 +9,16 @@ from typing import Final
 
 from sidecar.core.errors import Reason, UsherError
 from sidecar.postgres.driver import CLOSE_RESULT
-from sidecar.postgres.relay import Exchange
-from sidecar.postgres.wire import Step
+from sidecar.postgres.exchange import Exchange
+from sidecar.postgres.wire import Step, answer
 
 SERIALIZABLE: Final = (
     "pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'serializable'"
 )
 """Whether even a transaction that only reads may be refused at its end."""
+
+BEGUN: Final = answer("BEGIN")
+"""To what begins a transaction."""
 
 _TAKEN_AWAY: Final = frozenset({"US001", "55000", "02000", "22023", "23514", "42804", "2F003"})
 """SQLSTATEs by which an identity that was believed before is refused: those of usher.claims(), of a number

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from sidecar.postgres.relay import Exchange, Part
+from sidecar.postgres.exchange import Exchange, Part
 
 if TYPE_CHECKING:
     from sidecar.postgres.codecs import Prepared

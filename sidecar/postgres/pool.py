@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
-import random
+import functools
 import re
 import urllib.parse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,75 +16,20 @@ import asyncpg
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged, Observer
-from sidecar.core.transactions import Isolation
 from sidecar.postgres.claim_key import NEXT_CHALLENGE, Challenge
 from sidecar.postgres.codecs import TypedConnection
 from sidecar.postgres.connections import Connections, Lease, Open
 from sidecar.postgres.driver import abandon
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
 from sidecar.postgres.logins import connector
-from sidecar.postgres.relay import Exchange
+from sidecar.postgres.relay import Relay, Row
+from sidecar.postgres.sessions import SESSION_SETTINGS, Pooling, scrub
 from sidecar.postgres.slots import Slots
-from sidecar.postgres.wire import Step
-
-SESSION_SETTINGS: Final = {
-    # The text forms of values depend on these; RESET ALL returns to them.
-    "client_encoding": "UTF8",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "TimeZone": "UTC",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "application_name": "usher",
-    # Nobody reads notices, and a function may raise any number of them.
-    "client_min_messages": "error",
-    # A session whose sidecar hangs must not hold a transaction open for ever.
-    "idle_in_transaction_session_timeout": "60s",
-}
-
-SCRUB: Final = """
-RESET SESSION AUTHORIZATION;
-RESET ROLE;
-RESET ALL;
-CLOSE ALL;
-UNLISTEN *;
-SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed({seed});
-DISCARD TEMP;
-DISCARD SEQUENCES;
-DISCARD PLANS
-"""
-"""Everything a statement may leave behind in a session. The order matters: RESET SESSION AUTHORIZATION sets
-the role, RESET ALL restores search_path before a function is called by name. Functions keep plans, with the
-value of whatever is marked IMMUTABLE, by mistake or not. DISCARD ALL would also drop the prepared statements
-that asyncpg relies on."""
-
-
-class Pooling(enum.StrEnum):
-    """Who shares a session of Postgres."""
-
-    DIRECT = "direct"
-    """The sidecar alone; a session is scrubbed before it is lent again."""
-    TRANSACTION = "transaction"
-    """PgBouncer in transaction mode: a session is scrubbed at the head of each transaction (see `head`)."""
-
-
-def head(pooling: Pooling, *, read_only: bool, isolation: Isolation | None = None) -> str:
-    """What begins a transaction; `isolation` None: at the database's default level."""
-    begin = f"BEGIN ISOLATION LEVEL {isolation}" if isolation else "BEGIN"
-    if pooling is Pooling.DIRECT:
-        return f"{begin} READ ONLY" if read_only else begin
-    settings = "".join(f"SET LOCAL {name} = '{value}'; " for name, value in SESSION_SETTINGS.items())
-    # DISCARD TEMP writes; a transaction may become read-only later, not the other way. And it begins as the
-    # user before has set it, whatever is reset in it.
-    begin, end = (begin, "SET TRANSACTION READ ONLY") if read_only else (f"{begin} READ WRITE", "")
-    return f"{begin}; {_scrub_now()}; {settings}{end}"
-
 
 _PROBE_SECONDS: Final = 5.0
 _FIRST_RETRY_SECONDS: Final = 0.5
 _LONGEST_RETRY_SECONDS: Final = 5.0
 _HOST: Final = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?")
-_RANDOM: Final = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +133,7 @@ class Pool:
         self._fit = False
         self._closed = False
         self._slots = Slots(settings.max_size, settings.max_waiting, settings.acquire_timeout, clock)
-        self._returning: set[asyncio.Task[None]] = set()
+        self._returning: set[asyncio.Future[Any]] = set()
 
     @property
     def trouble(self) -> str | None:
@@ -220,7 +164,7 @@ class Pool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._connections.close()
-        await asyncio.gather(*self._returning)
+        await asyncio.gather(*self._returning, return_exceptions=True)
 
     def lease(self) -> Lease:
         """A clean connection for the time of a block.
@@ -260,10 +204,38 @@ class Pool:
             raise
 
     def _return(self, connection: asyncpg.Connection[Any], failed: bool) -> None:
-        # A task of its own: the caller may be cancelled, the connection must go back all the same.
-        task = asyncio.ensure_future(self._give_back(connection, failed=failed))
-        self._returning.add(task)
-        task.add_done_callback(self._returning.discard)
+        # Off the caller's path, and whether or not the caller is cancelled.
+        if failed or connection.relay.owed or self._settings.pooling is not Pooling.DIRECT:
+            self._later(self._give_back(connection, failed=failed))
+            return
+        try:
+            scrubbed = self._scrub(connection)
+        except DRIVER_ERRORS as error:
+            self._discard(connection, error)
+            self._slots.release()
+            return
+        # Without a task, which would cost every query more.
+        late = asyncio.get_running_loop().call_later(self._settings.connect_timeout, _too_late, scrubbed)
+        self._returning.add(scrubbed)
+        scrubbed.add_done_callback(functools.partial(self._scrubbed, connection, late))
+
+    def _scrubbed(
+        self, connection: asyncpg.Connection[Any], late: asyncio.TimerHandle, scrubbed: asyncio.Future[Row]
+    ) -> None:
+        late.cancel()
+        self._returning.discard(scrubbed)
+        try:
+            self._number(connection, scrubbed.result())
+            kept = self._connections.keep(connection)
+        except (*DRIVER_ERRORS, asyncio.CancelledError) as error:
+            self._discard(connection, error)
+            kept = True
+        else:
+            self._answers()
+        if kept:
+            self._slots.release()
+        else:
+            self._later(self._retire(connection))
 
     async def _give_back(self, connection: asyncpg.Connection[Any], *, failed: bool) -> None:
         try:
@@ -274,22 +246,65 @@ class Pool:
                 if failed:
                     # Waits for a cancellation under way, so it also tells whether the session still answers.
                     await connection.execute("ROLLBACK")
-                # What only read is answered before the transaction has ended.
-                end = "COMMIT;" if connection.is_in_transaction() else ""
                 if self._settings.pooling is Pooling.DIRECT:
-                    await _scrub(connection, end, numbered=self._own_sessions)
-                elif end:
-                    await connection.execute(end)
-                await self._connections.give(connection)
-            if self._fit and self._problem is not None:
-                self._report(None)  # it answers: the probe may not have had its turn yet
+                    self._number(connection, await self._scrub(connection))
+                elif connection.is_in_transaction():
+                    await connection.execute("COMMIT")
+            self._answers()
+            kept = self._connections.keep(connection)
         except BaseException as error:
-            self._observer(ConnectionDiscarded(cause=type(error).__name__))
-            self._connections.drop(connection)
+            self._discard(connection, error)
+            self._slots.release()
             if not isinstance(error, Exception):
                 raise
+            return
+        if kept:
+            self._slots.release()
+        else:
+            await self._retire(connection)
+
+    async def _retire(self, connection: asyncpg.Connection[Any]) -> None:
+        """Closes one that is clean and not needed."""
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout):
+                await self._connections.retire(connection)
+        except DRIVER_ERRORS as error:
+            self._discard(connection, error)
         finally:
             self._slots.release()
+
+    def _scrub(self, connection: asyncpg.Connection[Any]) -> asyncio.Future[Row]:
+        """Ends a transaction, cleans the session, and gives it the number of the next one. Raises as the
+        relay's `ask`."""
+        connection.challenge.number = None
+        # What only read is answered before the transaction has ended.
+        end = "COMMIT;" if connection.is_in_transaction() else ""
+        number = f";{NEXT_CHALLENGE}" if self._numbers(connection) else ""
+        relay: Relay = connection.relay
+        return relay.ask(f"{end}{scrub()}{number}")
+
+    def _number(self, connection: asyncpg.Connection[Any], last: Row) -> None:
+        """Keeps the number that the scrub's last row gave."""
+        if self._numbers(connection):
+            connection.challenge.number = int(last[0] or b"")
+
+    def _numbers(self, connection: asyncpg.Connection[Any]) -> bool:
+        challenge: Challenge = connection.challenge
+        return self._own_sessions and challenge.offered
+
+    def _answers(self) -> None:
+        """The database answers: the probe may not have had its turn yet."""
+        if self._fit and self._problem is not None:
+            self._report(None)
+
+    def _discard(self, connection: asyncpg.Connection[Any], error: BaseException) -> None:
+        self._observer(ConnectionDiscarded(cause=type(error).__name__))
+        self._connections.drop(connection)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._returning.add(task)
+        task.add_done_callback(self._returning.discard)
 
     async def _probe(self) -> UsherError | None:
         """One look at the database: what is wrong with it, if anything."""
@@ -343,16 +358,9 @@ class Pool:
             )
 
 
-async def _scrub(connection: asyncpg.Connection[Any], end: str, *, numbered: bool) -> None:
-    """Ends a transaction by `end` and cleans the session; `numbered`: fetches the number of the next one."""
-    challenge: Challenge = connection.challenge
-    challenge.number = None
-    numbered = numbered and challenge.offered
-    exchange = Exchange(after=(Step(sql=NEXT_CHALLENGE),) if numbered else ())
-    await connection.relay.run(exchange, connection.execute(end + _scrub_now()))
-    if numbered:
-        (number,) = exchange.rows[-1]
-        challenge.number = int(number or b"")
+def _too_late(scrubbed: asyncio.Future[Row]) -> None:
+    if not scrubbed.done():
+        scrubbed.set_exception(TimeoutError())
 
 
 def _opener(settings: PoolSettings, wrap: Callable[[Connect], Connect]) -> Open:
@@ -376,7 +384,3 @@ def _opener(settings: PoolSettings, wrap: Callable[[Connect], Connect]) -> Open:
         )
 
     return open_one
-
-
-def _scrub_now() -> str:
-    return SCRUB.format(seed=_RANDOM.uniform(-1, 1))

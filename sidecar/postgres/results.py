@@ -11,11 +11,13 @@ from sidecar.core.sql import WRITING_VERBS
 from sidecar.core.values import ResultSet
 from sidecar.postgres.codecs import Prepared
 from sidecar.postgres.driver import Run
-from sidecar.postgres.relay import Exchange
+from sidecar.postgres.exchange import Exchange
 from sidecar.postgres.values import columnar
-from sidecar.postgres.wire import Step
+from sidecar.postgres.wire import Step, answer
 
-HAS_WRITTEN: Final = Step(sql="SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL")
+HAS_WRITTEN: Final = Step(
+    sql="SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL", usual=answer("SELECT 1", b"f")
+)
 
 
 def result_of(prepared: Prepared, run: Run, max_rows: int) -> ResultSet:

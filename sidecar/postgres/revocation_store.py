@@ -21,7 +21,8 @@ from sidecar.core.revocations import Addition
 from sidecar.postgres.claim_key import BINDING, CurrentKey
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble, translate
 from sidecar.postgres.logins import connector
-from sidecar.postgres.pool import SESSION_SETTINGS, Pooling, PoolSettings, head
+from sidecar.postgres.pool import PoolSettings
+from sidecar.postgres.sessions import SESSION_SETTINGS, Pooling, head
 from sidecar.postgres.signed_claims import KEY_UNKNOWN, TAMPERED
 
 CHANNEL: Final = "usher_revocations"

@@ -25,10 +25,10 @@ from sidecar.postgres.codecs import Prepared, names_utf8, prepare
 from sidecar.postgres.driver import Run, TooLargeError, exchange_of, execute_limited, run_to_end
 from sidecar.postgres.entry import Entry, is_serializable
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
+from sidecar.postgres.exchange import Exchange, Part
 from sidecar.postgres.known_statements import Known
 from sidecar.postgres.parameters import bind
 from sidecar.postgres.pool import Pool
-from sidecar.postgres.relay import Exchange, Part
 from sidecar.postgres.results import HAS_WRITTEN, has_written, result_of
 from sidecar.postgres.who_am_i import seen_identity
 
@@ -291,13 +291,13 @@ class ScopedBackend(abc.ABC):
         nothing is known of the statement.
         """
         if known is not None:
-            prepared, before = known.prepared, entry.steps
+            prepared, before, described = known.prepared, entry.steps, known.described
         else:
             prepared, entered = await self._prepare(connection, entry, statement.sql)
-            before = ()
+            before, described = (), b""
         arguments = bind(prepared.parameter_types, statement.parameters)
         after = () if statement.read_only or statement.verb in WRITING_VERBS else (HAS_WRITTEN,)
-        exchange = exchange_of(prepared, before, after)
+        exchange = exchange_of(prepared, before, after, described=described)
         try:
             run = await self._execute(connection, prepared, arguments, statement, exchange, room)
         except Exception as error:  # asyncpg raises anything when it reads columns as what they are not

@@ -16,9 +16,9 @@ from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
 from sidecar.core.transactions import Isolation
 from sidecar.postgres.entry import SERIALIZABLE, Entry, cannot_become
-from sidecar.postgres.pool import Pooling, head
 from sidecar.postgres.scoped_backend import Identity
 from sidecar.postgres.session_keys import EXTENSION, SessionKey, session_key
+from sidecar.postgres.sessions import Pooling, head
 from sidecar.postgres.streaming import StreamingBackend
 from sidecar.postgres.wire import Step
 

@@ -18,25 +18,27 @@ from sidecar.core.errors import Reason, UsherError
 from sidecar.core.issuer import Scope
 from sidecar.core.transactions import Isolation
 from sidecar.postgres.claim_key import BINDING, OFFERS_CHALLENGES, Challenge, ClaimKey, CurrentKey
-from sidecar.postgres.entry import SERIALIZABLE, Entry, cannot_become
+from sidecar.postgres.entry import BEGUN, SERIALIZABLE, Entry, cannot_become
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
-from sidecar.postgres.pool import Pool, Pooling, head
-from sidecar.postgres.relay import Exchange
+from sidecar.postgres.exchange import Exchange
+from sidecar.postgres.pool import Pool
 from sidecar.postgres.scoped_backend import ClaimSettings, Identity
+from sidecar.postgres.sessions import Pooling, head
 from sidecar.postgres.streaming import StreamingBackend
-from sidecar.postgres.wire import Step
+from sidecar.postgres.wire import Step, answer
 
 _ENTER: Final = f"""
-SELECT pg_catalog.set_config('request.jwt.claims', $1, true),
-       pg_catalog.set_config('usher.claim_tag', $2, true),
-       pg_catalog.set_config('statement_timeout', $3, true),
-       pg_catalog.set_config('role', $4, true),
+SELECT pg_catalog.set_config('request.jwt.claims', $1, true) IS NULL,
+       pg_catalog.set_config('usher.claim_tag', $2, true) IS NULL,
+       pg_catalog.set_config('statement_timeout', $3, true) IS NULL,
+       pg_catalog.set_config('role', $4, true) IS NULL,
        usher.claims() IS NOT NULL,
        {SERIALIZABLE}
 """
 """In this order: Postgres works a target list off from left to right, and the claims are believed under their
 role only. Asking for them here tells a wrong key from a statement that changed its claims, and stops what is
-sent behind it."""
+sent behind it. set_config() would repeat the claims; so all is answered by the same bytes each time."""
+_ENTERED: Final = answer("SELECT 1", b"f", b"f", b"f", b"f", b"t", b"f")
 
 TAMPERED: Final = "US001"
 """The SQLSTATE that usher.claims() raises."""
@@ -61,7 +63,7 @@ async def _binding(connection: asyncpg.Connection[Any], begin: Sequence[Step]) -
 
 def _enter(tag: str, role: str, claims: str, timeout: float) -> Step:
     milliseconds = str(max(1, round(timeout * 1000)))
-    return Step(sql=_ENTER, arguments=(claims, tag, milliseconds, role))
+    return Step(sql=_ENTER, arguments=(claims, tag, milliseconds, role), usual=_ENTERED)
 
 
 async def trouble_of_key(connection: asyncpg.Connection[Any], role: str, key: ClaimKey) -> str | None:
@@ -121,7 +123,7 @@ class SignedClaimsBackend(StreamingBackend):
         if number is not None:
             tag = self._key.key.session_tag(number, connection.get_server_pid(), role, claims)
             step = _enter(tag, role, claims, timeout)
-            return _entry(role, step, begin=(Step(sql=begin),), by_number=True)
+            return _entry(role, step, begin=(Step(sql=begin, usual=BEGUN),), by_number=True)
         try:
             if self._pooling is Pooling.DIRECT:
                 binding = await _binding(connection, [Step(sql=begin)])

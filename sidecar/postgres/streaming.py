@@ -21,8 +21,8 @@ from sidecar.core.values import Rows, StreamEnd
 from sidecar.postgres.codecs import Prepared
 from sidecar.postgres.driver import FIRST_ROWS, Portion, TooLargeError, open_portal, read_on
 from sidecar.postgres.entry import Entry, is_serializable
+from sidecar.postgres.exchange import Budget
 from sidecar.postgres.parameters import bind
-from sidecar.postgres.relay import Budget
 from sidecar.postgres.scoped_backend import ScopedBackend
 from sidecar.postgres.values import columnar
 

@@ -19,12 +19,27 @@ _EXECUTE: Final = b"E\x00\x00\x00\x09\x00\x00\x00\x00\x00"
 _DESCRIBE: Final = b"D\x00\x00\x00\x06S\x00"
 
 
+PARSED: Final = b"1\x00\x00\x00\x04"
+"""ParseComplete."""
+_BOUND: Final = b"2\x00\x00\x00\x04"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Postgres answers to a step: the messages, and the row that is in them."""
+
+    messages: bytes
+    row: tuple[bytes | None, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A statement of the sidecar's own. Parameters and results travel as text."""
 
     sql: str
     arguments: tuple[str, ...] = ()
+    usual: Answer | None = None
+    """What Postgres nearly always answers; another answer is as good, and only takes longer to read."""
 
     def messages(self) -> bytes:
         """Parse, Bind and Execute."""
@@ -32,7 +47,7 @@ class Step:
         bound = b"".join(struct.pack("!i", len(value)) + value for value in values)
         # No portal name, no statement name, no format codes: all text. Then the values; results as text.
         bind = struct.pack("!xxhh", 0, len(values)) + bound + struct.pack("!h", 0)
-        return _parse_own(self.sql) + _message(b"B", bind) + _EXECUTE
+        return _parse_own(self.sql) + message(b"B"[0], bind) + _EXECUTE
 
 
 def describe(sql: str, parameter_oids: Sequence[int]) -> bytes:
@@ -42,6 +57,25 @@ def describe(sql: str, parameter_oids: Sequence[int]) -> bytes:
     schema has changed meanwhile.
     """
     return _parse(sql, parameter_oids) + _DESCRIBE
+
+
+def answer(tag: str, *row: bytes) -> Answer:
+    """The answer to a step that gives these values, if any, and ends with this command tag."""
+    values = b"".join(struct.pack("!i", len(value)) + value for value in row)
+    data = message(b"D"[0], struct.pack("!h", len(row)) + values) if row else b""
+    return Answer(PARSED + _BOUND + data + message(b"C"[0], tag.encode() + b"\0"), row)
+
+
+def query(sql: str) -> bytes:
+    """A simple Query: statements that need no parameters, in one message."""
+    return message(b"Q"[0], sql.encode() + b"\0")
+
+
+def error_fields(body: bytes) -> dict[str, str]:
+    """The fields of an ErrorResponse's body, by their letters (documentation, "Error and Notice Message
+    Fields")."""
+    fields = [field for field in body.split(b"\0") if field]
+    return {chr(field[0]): field[1:].decode("utf-8", "replace") for field in fields}
 
 
 def cells(row: bytes) -> tuple[bytes | None, ...]:
@@ -63,8 +97,9 @@ def _parse_own(sql: str) -> bytes:
 
 def _parse(sql: str, parameter_oids: Sequence[int]) -> bytes:
     count = len(parameter_oids)
-    return _message(b"P", b"\0" + sql.encode() + b"\0" + struct.pack(f"!H{count}I", count, *parameter_oids))
+    return message(b"P"[0], b"\0" + sql.encode() + b"\0" + struct.pack(f"!H{count}I", count, *parameter_oids))
 
 
-def _message(kind: bytes, body: bytes) -> bytes:
-    return kind + struct.pack("!i", len(body) + 4) + body
+def message(kind: int, body: bytes) -> bytes:
+    """A message of this kind."""
+    return struct.pack("!Bi", kind, len(body) + 4) + body

@@ -28,6 +28,11 @@ class There:
         self._dsn = dsn
         self.all = Connections(self._open, least, self.clock)
 
+    async def give(self, connection: asyncpg.Connection[Any]) -> None:
+        """As the pool."""
+        if not self.all.keep(connection):
+            await self.all.retire(connection)
+
     async def _open(self) -> asyncpg.Connection[Any]:
         if self.failure is not None:
             raise self.failure
@@ -56,23 +61,23 @@ async def test_the_one_used_last_is_lent_next(there: Callable[..., There]) -> No
     one = there()
     first, second = await one.all.take(), await one.all.take()
     assert (one.all.size, one.all.lent) == (2, 2)
-    await one.all.give(first)
-    await one.all.give(second)
+    await one.give(first)
+    await one.give(second)
     assert (one.all.size, one.all.lent) == (2, 0)
     assert await one.all.take() is second
     assert one.opened == 2
-    await one.all.give(second)
+    await one.give(second)
 
 
 async def test_what_nobody_needs_is_closed_but_for_the_least_number(there: Callable[..., There]) -> None:
     one = there(1)
     taken = [await one.all.take() for _ in range(3)]
     for connection in taken[:2]:
-        await one.all.give(connection)
+        await one.give(connection)
     await one.clock.advance(IDLE_SECONDS - 1)
     await one.all.tidy()
     assert one.all.size == 3
-    await one.all.give(taken[2])
+    await one.give(taken[2])
     await one.clock.advance(1)
     await one.all.tidy()
     assert [connection.is_closed() for connection in taken] == [True, True, False]
@@ -84,13 +89,13 @@ async def test_what_nobody_needs_is_closed_but_for_the_least_number(there: Calla
 async def test_a_connection_does_not_live_for_ever(there: Callable[..., There]) -> None:
     one = there()
     first = await one.all.take()
-    await one.all.give(first)
+    await one.give(first)
     await one.clock.advance(LIFE_SECONDS * 0.79)
     assert await one.all.take() is first
-    await one.all.give(first)
+    await one.give(first)
     await one.clock.advance(LIFE_SECONDS * 0.21)
     again = await one.all.take()
-    await one.all.give(again)  # it is old enough to end now
+    await one.give(again)  # it is old enough to end now
     assert first.is_closed()
     assert (one.all.size, one.all.lent) == (0, 0)
 
@@ -98,7 +103,7 @@ async def test_a_connection_does_not_live_for_ever(there: Callable[..., There]) 
 async def test_the_least_number_does_not_live_for_ever_either(there: Callable[..., There]) -> None:
     one = there(1)
     first = await one.all.take()
-    await one.all.give(first)
+    await one.give(first)
     await one.clock.advance(LIFE_SECONDS)
     await one.all.tidy()
     assert first.is_closed()
@@ -109,7 +114,7 @@ async def test_tidying_meets_what_is_lent_and_lost_meanwhile(there: Callable[...
     one = there()
     taken = [await one.all.take() for _ in range(2)]
     for connection in taken:
-        await one.all.give(connection)
+        await one.give(connection)
     await one.clock.advance(IDLE_SECONDS)
     tidying = asyncio.create_task(one.all.tidy())
     await asyncio.sleep(0)  # it closes the first one
@@ -124,31 +129,31 @@ async def test_tidying_meets_what_is_lent_and_lost_meanwhile(there: Callable[...
 async def test_what_has_ended_by_itself_is_not_lent(there: Callable[..., There]) -> None:
     one = there()
     first, second = await one.all.take(), await one.all.take()
-    await one.all.give(first)
+    await one.give(first)
     first.terminate()
     await one.all.tidy()
     assert one.all.size == 1
-    await one.all.give(second)
+    await one.give(second)
     second.terminate()
     third = await one.all.take()
     assert not third.is_closed()
     third.terminate()
-    await one.all.give(third)
+    await one.give(third)
     assert one.all.size == 0
 
 
 async def test_after_a_renewal_none_from_before_is_lent(there: Callable[..., There]) -> None:
     one = there()
     out, idle = await one.all.take(), await one.all.take()
-    await one.all.give(idle)
+    await one.give(idle)
     await one.all.renew()
     assert idle.is_closed()
     assert not out.is_closed()
-    await one.all.give(out)
+    await one.give(out)
     assert out.is_closed()
     fresh = await one.all.take()
     assert fresh not in (out, idle)
-    await one.all.give(fresh)
+    await one.give(fresh)
     assert one.all.size == 1
 
 
@@ -158,7 +163,7 @@ async def test_one_that_was_being_opened_during_a_renewal_is_old(there: Callable
     await asyncio.sleep(0)
     await one.all.renew()
     connection = await opening
-    await one.all.give(connection)
+    await one.give(connection)
     assert connection.is_closed()
 
 
@@ -179,7 +184,7 @@ async def test_closing_waits_for_what_is_lent_and_drops_it_when_cut_short(
     kept, given = await one.all.take(), await one.all.take()
     closing = asyncio.create_task(one.all.close())
     await asyncio.sleep(0)  # it has begun
-    await one.all.give(given)
+    await one.give(given)
     assert given.is_closed()
     assert not closing.done()
     with pytest.raises(asyncpg.InterfaceError, match="closing"):
@@ -200,7 +205,7 @@ async def test_the_counts_are_right_whatever_happens(place: Place, steps: list[s
             out.append(await one.all.take())
             assert not out[-1].is_closed()
         elif step == "give" and out:
-            await one.all.give(out.pop(0))
+            await one.give(out.pop(0))
         elif step == "drop" and out:
             one.all.drop(out.pop(0))
         elif step == "end" and out:
@@ -213,7 +218,7 @@ async def test_the_counts_are_right_whatever_happens(place: Place, steps: list[s
             await one.all.tidy()
         assert one.all.lent == len(out)
     for connection in out:
-        await one.all.give(connection)
+        await one.give(connection)
     async with asyncio.timeout(PATIENCE):
         await one.all.close()
     assert (one.all.size, one.all.lent) == (0, 0)

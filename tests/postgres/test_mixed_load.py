@@ -11,7 +11,8 @@ import pytest
 from sidecar.core.errors import UsherError
 from sidecar.core.issuer import Scope
 from sidecar.postgres.claim_key import CurrentKey
-from sidecar.postgres.pool import Pool, Pooling
+from sidecar.postgres.pool import Pool
+from sidecar.postgres.sessions import Pooling
 from sidecar.postgres.signed_claims import SignedClaimsBackend
 from tests.postgres.scoped import (
     LOGIN,

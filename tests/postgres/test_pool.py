@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -13,7 +14,8 @@ from sidecar.core.errors import Reason, SettingsError, UsherError
 from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged
 from sidecar.postgres.check_database import check_database
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
-from sidecar.postgres.pool import SCRUB, SESSION_SETTINGS, Pool, Pooling, PoolSettings
+from sidecar.postgres.pool import Pool, PoolSettings
+from sidecar.postgres.sessions import SCRUB, SESSION_SETTINGS, Pooling
 from tests.fakes import FakeClock
 from tests.postgres.scoped import (
     LOGIN,
@@ -77,16 +79,33 @@ async def test_one_user_cannot_foresee_the_random_numbers_of_the_next(pool: Pool
     assert len(drawn) == 2
 
 
-async def test_the_scrub_is_all_that_runs_between_two_users(pool: Pool) -> None:
+async def test_the_scrub_is_all_that_runs_between_two_users(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[str] = []
     async with pool.lease() as connection:
         await connection.execute("BEGIN")
         await connection.execute("COMMIT")
+        ask = connection.relay.ask
+        monkeypatch.setattr(connection.relay, "ask", lambda sql: (ran.append(sql), ask(sql))[1])
         connection.add_query_logger(lambda logged: ran.append(logged.query))
     async with pool.lease():
-        pass
-    (between,) = ran
+        (between,) = ran
     assert between.startswith(SCRUB.partition("{seed}")[0])
+
+
+async def test_a_scrub_that_takes_too_long_costs_the_connection(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pool.lease() as connection:
+        backend = connection.get_server_pid()
+        # A server that answers no more.
+        monkeypatch.setattr(connection.relay, "ask", lambda sql: asyncio.get_running_loop().create_future())
+        pool._settings = replace(pool._settings, connect_timeout=0.05)
+    monkeypatch.undo()
+    async with pool.lease() as connection:
+        assert connection.get_server_pid() != backend
+    assert pool.state.size == 1
 
 
 async def test_a_session_has_the_settings_that_text_forms_need(pool: Pool) -> None:

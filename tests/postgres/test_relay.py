@@ -11,8 +11,9 @@ import pytest
 
 from sidecar.postgres.codecs import TypedConnection, prepare
 from sidecar.postgres.driver import exchange_of, execute_limited
-from sidecar.postgres.relay import Budget, Exchange, Part, Relay
-from sidecar.postgres.wire import Step
+from sidecar.postgres.exchange import Budget, Exchange, Part
+from sidecar.postgres.relay import Relay
+from sidecar.postgres.wire import Answer, Step, answer
 from tests.postgres.scoped import connected, until
 
 BEGIN, COMMIT = Step(sql="BEGIN"), Step(sql="COMMIT")
@@ -189,19 +190,97 @@ class Wire(asyncio.Transport):
         self.paused = False
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 64, 1000])
-def test_wherever_the_stream_is_cut_asyncpg_sees_its_own(size: int) -> None:
+SIZES = pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 64, 1000])
+DESCRIBED = _message(b"t", b"\0\0") + _message(b"T", b"columns")
+USUAL = answer("SELECT 1", b"x")
+UNUSUAL = answer("SELECT 1", b"y")
+
+
+@SIZES
+@pytest.mark.parametrize("usual", [None, USUAL, UNUSUAL], ids=["not known", "usual", "unusual"])
+@pytest.mark.parametrize("described", [b"", DESCRIBED, DESCRIBED * 2])
+def test_wherever_the_stream_is_cut_asyncpg_sees_its_own(
+    size: int, usual: Answer | None, described: bytes
+) -> None:
     heard = Heard()
     relay = Relay(heard, Wire())
-    exchange = Exchange((BEGIN,), description=b"described", after=(COMMIT,))
+    step = Step(sql="BEGIN", usual=usual)
+    exchange = Exchange((step,), description=b"Parse", described=described, after=(step,))
     relay._exchange = exchange
-    description = _message(b"1") + _message(b"t", b"\0\0") + _message(b"T", b"columns")
-    stream = OURS + STATUS + description + STATEMENT + READY + OURS + READY + STATUS + ROW
+    stream = (
+        OURS + STATUS + _message(b"1") + DESCRIBED + STATEMENT + STATUS + READY + OURS + READY + STATUS + ROW
+    )
     for at in range(0, len(stream), size):
         relay.data_received(stream[at : at + size])
-    assert heard.data == STATUS + STATEMENT + READY + STATUS + ROW
+    assert heard.data == STATUS + STATEMENT + STATUS + READY + STATUS + ROW
     assert exchange.rows == [(b"x",), (b"x",)]
-    assert exchange.described == b"\0\0columns"
+    assert exchange.described == DESCRIBED
+
+
+@SIZES
+def test_what_is_as_usual_is_found_byte_for_byte(size: int) -> None:
+    heard = Heard()
+    relay = Relay(heard, Wire())
+    steps = (Step(sql="BEGIN", usual=answer("BEGIN")), Step(sql="SELECT 1", usual=USUAL))
+    exchange = Exchange(steps, description=b"Parse", described=DESCRIBED, after=steps[1:])
+    relay._exchange = exchange
+    begun = _message(b"1") + _message(b"2") + _message(b"C", b"BEGIN\0")
+    # A row of the caller's that holds the very bytes which end the exchange ends nothing.
+    sly = _message(b"D", READY + OURS + READY)
+    stream = begun + OURS + _message(b"1") + DESCRIBED + sly + STATEMENT + sly + READY + OURS + READY
+    for at in range(0, len(stream), size):
+        relay.data_received(stream[at : at + size])
+    assert heard.data == sly + STATEMENT + sly + READY
+    assert exchange.rows == [(), (b"x",), (b"x",)]
+    assert relay._exchange is None
+
+
+@SIZES
+async def test_what_is_asked_is_read_up_to_its_end(size: int) -> None:
+    heard = Heard()
+    relay = Relay(heard, Wire())
+    asked = relay.ask("BEGIN; SELECT")
+    columns = _message(b"T", b"columns")
+    stream = _message(b"C", b"BEGIN\0") + STATUS + columns + ROW + _message(b"C", b"SELECT 1\0") + READY
+    for at in range(0, len(stream), size):
+        assert not asked.done()
+        relay.data_received(stream[at : at + size])
+    assert await asked == (b"x",)
+    assert heard.data == STATUS
+    assert relay.at_rest
+    relay.data_received(ROW)
+    assert heard.data == STATUS + ROW
+    assert not relay.at_rest
+
+
+async def test_what_is_asked_fails_as_asyncpg_would(connection: asyncpg.Connection) -> None:
+    await connection.execute("BEGIN")
+    with pytest.raises(asyncpg.DivisionByZeroError, match="division"):
+        await connection.relay.ask("COMMIT; SELECT 1; SELECT 1 / 0; SELECT 2")
+    assert await connection.relay.ask("SELECT 'one', NULL; SELECT 'tw\u00f6', 2") == (
+        "tw\u00f6".encode(),
+        b"2",
+    )
+    assert not connection.is_in_transaction()
+    assert await connection.fetchval("SELECT 3") == 3
+
+
+async def test_while_something_is_asked_nothing_else_is(
+    connection: asyncpg.Connection, postgres_dsn: str
+) -> None:
+    pid = connection.get_server_pid()
+    asked = connection.relay.ask("SELECT pg_sleep(60)")
+    with pytest.raises(asyncpg.InterfaceError, match="busy"):
+        connection.relay.ask("SELECT 1")
+    with pytest.raises(asyncpg.InterfaceError, match="busy"):
+        await connection.relay.finish(Exchange((BEGIN,)))
+    async with connected(postgres_dsn) as other:
+        await until(other, ASLEEP, pid)
+        await other.execute("SELECT pg_terminate_backend($1)", pid)
+    with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+        await asked
+    with pytest.raises(asyncpg.InterfaceError, match="closed"):
+        connection.relay.ask("SELECT 1")
 
 
 SUSPENDED = _message(b"s")
@@ -232,15 +311,14 @@ async def answers(calls: list[bytes], size: int, budget: Budget) -> tuple[list[b
             piece, on_the_way = on_the_way[:size], on_the_way[size:]
             relay.data_received(piece)
 
-    for answer in calls:
-        on_the_way += answer
+    for one in calls:
+        on_the_way += one
         heard.data = b""
         await relay.run(Exchange(budget=budget), call())
         seen.append(heard.data)
     return seen, relay
 
 
-SIZES = pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 64, 1000])
 SMALL = Budget(rows=3 * len(ROW), row=100)
 NEXT = ROW + SUSPENDED + READY
 """The answer to a call for one row."""

@@ -20,8 +20,9 @@ from sidecar.core.revocation_memory import MemoryRevocations
 from sidecar.core.revocations import Addition, Revocations, RevocationSettings
 from sidecar.postgres import installer
 from sidecar.postgres.claim_key import BINDING, ClaimKey, CurrentKey
-from sidecar.postgres.pool import Pooling, PoolSettings
+from sidecar.postgres.pool import PoolSettings
 from sidecar.postgres.revocation_store import CHANNEL, POLL_SECONDS, PostgresRevocations
+from sidecar.postgres.sessions import Pooling
 from tests.fakes import FakeClock, Recorder
 from tests.postgres.scoped import (
     CANARY,

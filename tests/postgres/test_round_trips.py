@@ -14,7 +14,8 @@ from sidecar.core.queries import Statement
 from sidecar.core.transactions import TransactionBackend
 from sidecar.postgres import installer
 from sidecar.postgres.claim_key import CurrentKey
-from sidecar.postgres.pool import Pool, Pooling
+from sidecar.postgres.pool import Pool
+from sidecar.postgres.sessions import Pooling
 from sidecar.postgres.signed_claims import SignedClaimsBackend
 from tests.postgres.flights import Flights, counted
 from tests.postgres.scoped import (

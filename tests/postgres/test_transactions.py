@@ -14,7 +14,8 @@ import pytest
 from sidecar.core.errors import Reason
 from sidecar.core.transactions import Isolation
 from sidecar.postgres.claim_key import CurrentKey
-from sidecar.postgres.pool import Pool, Pooling
+from sidecar.postgres.pool import Pool
+from sidecar.postgres.sessions import Pooling
 from sidecar.postgres.signed_claims import SignedClaimsBackend
 from tests.postgres.scoped import (
     ALICE,

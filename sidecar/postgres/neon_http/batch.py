@@ -15,7 +15,7 @@ from typing import Final
 from sidecar.core.queries import Statement
 from sidecar.core.sql import WRITING_VERBS
 from sidecar.core.sql_text import bare
-from sidecar.postgres.pool import SESSION_SETTINGS
+from sidecar.postgres.sessions import SESSION_SETTINGS
 
 REQUEST_LIMIT: Final = 10 * 1024 * 1024
 """Most bytes that Neon takes in one request."""
