@@ -6,7 +6,7 @@ asyncpg's public calls take either all rows, or some of them by a cursor and two
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -48,8 +48,6 @@ class Run:
     count: int | None
     portions: int = 1
     """In how many the rows came; what the exchange told of the transaction is from after the first."""
-    size: int = 0
-    """The least that the values need in a message, in bytes."""
 
 
 class TooLargeError(Exception):
@@ -92,19 +90,21 @@ async def execute_limited(
     portion = min(limit, FIRST_ROWS)
     call = connection._protocol.bind_execute(state, arguments, _PORTAL, portion, True, None)
     call = connection.relay.run(exchange or exchange_of(prepared), call)
-    found, tag, completed = await _within(connection, call, _room(prepared, portion, max_bytes))
-    size, portions = 0, 1
+    (found, tag, completed), taken = await _within(connection, call, _room(prepared, portion, max_bytes))
+    portions = 1
     while True:
         records += found or []
-        size += _size(found or [])
-        if size > max_bytes:
+        # On their way from Postgres values have more bytes than they count here.
+        if taken > max_bytes and size_of(records) > max_bytes:
             raise TooLargeError
         if completed or len(records) >= limit:
             break
-        average = size // len(records) + 1
+        average = size_of(records) // len(records) + 1
         portion = min(limit - len(records), max(1, 2 * max_bytes // average))
         call = connection._protocol.execute(state, _PORTAL, portion, True, None)
-        found, tag, completed = await _within(connection, call, _room(prepared, portion, max_bytes))
+        room = _room(prepared, portion, max_bytes)
+        (found, tag, completed), more = await _within(connection, call, room)
+        taken += more
         portions += 1
     command, count = _split(tag)
     if count is not None:
@@ -115,7 +115,6 @@ async def execute_limited(
         command=command,
         count=count,
         portions=portions,
-        size=size,
     )
 
 
@@ -125,12 +124,18 @@ def _room(prepared: Prepared, rows: int, max_bytes: int) -> int:
     return max(_WIDER * max_bytes, _LEAST_ROOM) + small
 
 
-async def _within(connection: asyncpg.Connection[Any], call: Coroutine[Any, Any, T], room: int) -> T:
-    """Awaits a call whose answer may have so many bytes. Raises TooLargeError, and what the call raises."""
+async def _within(
+    connection: asyncpg.Connection[Any], call: Coroutine[Any, Any, T], room: int
+) -> tuple[T, int]:
+    """Awaits a call whose answer may have so many bytes, and tells how many it had.
+
+    Raises TooLargeError, and what the call raises.
+    """
     relay: Relay = connection.relay
     relay.room = room
     try:
-        return await call
+        answer = await call
+        return answer, room - relay.room
     except asyncpg.PostgresConnectionError:
         if (relay.room or 0) < 0:
             raise TooLargeError from None
@@ -139,9 +144,9 @@ async def _within(connection: asyncpg.Connection[Any], call: Coroutine[Any, Any,
         relay.room = None
 
 
-def _size(records: Sequence[asyncpg.Record]) -> int:
-    """The least that the values need in a message, in bytes."""
-    return sum(len(value) if type(value) in _SIZED else 1 for record in records for value in record)
+def size_of(table: Iterable[Iterable[Any]]) -> int:
+    """The least that the values of rows, or of columns, need in a message, in bytes."""
+    return sum(len(value) if type(value) in _SIZED else 1 for values in table for value in values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +229,6 @@ async def run_to_end(
         completed=bool(completed),
         command=command,
         count=len(run.records) + (skipped or 0) + (count or 0),
-        size=run.size,
     )
 
 

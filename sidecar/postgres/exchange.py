@@ -73,6 +73,8 @@ class Exchange:
         """How much of the call's rows comes into memory; None: all of them."""
         self._part = Part.BEFORE
         self._ended = False
+        self.over = False
+        """Whether all that comes now is asyncpg's."""
         self.row_bytes = 0
         """Of the rows that went to asyncpg."""
         self.too_large = False
@@ -98,12 +100,6 @@ class Exchange:
         """What is written after them."""
         return b"".join(step.messages() for step in self._after) + SYNC if self._after else b""
 
-    @property
-    def over(self) -> bool:
-        """Whether all that comes now is asyncpg's."""
-        unwatched = not self._after and self.budget is None
-        return self._part is Part.DONE or (self._part is Part.CALL and unwatched)
-
     def cut_before(self, kind: int) -> bool:
         """Whether the call is to end before the next message."""
         if self.budget is None or not self.row_bytes:
@@ -123,7 +119,7 @@ class Exchange:
         self.rows += [step.usual.row for step in steps if step.usual is not None]
         if self._part is not Part.AFTER:
             self.described = self._usually_described
-            self._part = Part.CALL
+            self._to(Part.CALL)
         return at + len(usual)
 
     def after_rows(self, data: bytes, at: int) -> int:
@@ -169,9 +165,9 @@ class Exchange:
         elif kind == ERROR:
             self.failed = self._part
             if self._part is not Part.AFTER:
-                self._part = Part.CALL
+                self._to(Part.CALL)
         elif kind == READY:
-            self._part = Part.DONE
+            self._to(Part.DONE)
 
     def take(self, kind: int, body: bytes) -> None:
         """A message was taken out."""
@@ -186,14 +182,19 @@ class Exchange:
         elif kind in b"tTn" and self._part is Part.DESCRIPTION:
             self.described += message(kind, body)
             if kind != b"t"[0]:
-                self._part = Part.CALL
+                self._to(Part.CALL)
         elif kind == READY:
-            self._part = Part.AFTER
+            self._to(Part.AFTER)
             self._usual = _usual(self._after)
 
     def _next_part(self) -> None:
         if self._part is Part.BEFORE and len(self.rows) == len(self._before):
-            self._part = Part.DESCRIPTION if self._description else Part.CALL
+            self._to(Part.DESCRIPTION if self._description else Part.CALL)
+
+    def _to(self, part: Part) -> None:
+        self._part = part
+        unwatched = not self._after and self.budget is None
+        self.over = part is Part.DONE or (part is Part.CALL and unwatched)
 
 
 def _usual(steps: Sequence[Step], description: bytes = b"", described: bytes = b"") -> bytes:

@@ -22,7 +22,14 @@ from sidecar.core.sql import WRITING_VERBS
 from sidecar.core.transactions import Isolation, Transaction
 from sidecar.core.values import ResultSet
 from sidecar.postgres.codecs import Prepared, names_utf8, prepare
-from sidecar.postgres.driver import Run, TooLargeError, exchange_of, execute_limited, run_to_end
+from sidecar.postgres.driver import (
+    Run,
+    TooLargeError,
+    exchange_of,
+    execute_limited,
+    run_to_end,
+    size_of,
+)
 from sidecar.postgres.entry import Entry, is_serializable
 from sidecar.postgres.errors import DRIVER_ERRORS, translate
 from sidecar.postgres.exchange import Exchange, Part
@@ -85,13 +92,9 @@ class ClaimSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fetched:
-    """What a statement gave, and the least bytes that its values need in a message.
-
-    `settled` says that nothing depends on the end of the transaction.
-    """
+    """What a statement gave. `settled` says that nothing depends on the end of the transaction."""
 
     result: ResultSet
-    size: int
     settled: bool
 
 
@@ -202,13 +205,14 @@ class ScopedBackend(abc.ABC):
     ) -> list[_Fetched]:
         """One statement after the other; of those in `outdated` nothing is known. Raises _OutdatedError."""
         fetched: list[_Fetched] = []
+        room = self._settings.max_result_bytes
         for index, statement in enumerate(transaction.statements):
             if index:
                 entry = entry.again()
+                room -= size_of(fetched[-1].result.data)
             known = None
             if statement.sql not in outdated:
                 known = connection.known.find(entry.role, statement.sql)
-            room = self._settings.max_result_bytes - sum(one.size for one in fetched)
             try:
                 _check_encoding(connection)
                 fetching = self._fetch(connection, entry, statement, known, room)
@@ -320,7 +324,6 @@ class ScopedBackend(abc.ABC):
             run = await run_to_end(connection, prepared, run)
         return _Fetched(
             result=result_of(prepared, run, statement.max_rows),
-            size=run.size,
             settled=not wrote and not is_serializable(entry, entered),
         )
 
