@@ -112,8 +112,10 @@ class Exchange:
         Compared byte for byte, once, where they begin. What is not as usual, or not here as a whole, is read
         by messages.
         """
+        if not self._usual or at == len(data):
+            return at
         usual, self._usual = self._usual, b""
-        if not usual or not data.startswith(usual, at):
+        if not data.startswith(usual, at):
             return at
         steps = self._after if self._part is Part.AFTER else self._before
         self.rows += [step.usual.row for step in steps if step.usual is not None]

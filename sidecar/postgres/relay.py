@@ -40,7 +40,8 @@ class Relay(asyncio.Protocol):
         self._transport = transport
         self._exchange: Exchange | None = None
         self._asked: asyncio.Future[Row] | None = None
-        self._row: Row = ()
+        self._row = b""
+        """The last one of what was asked for."""
         self._error: asyncpg.PostgresError | None = None
         self.at_rest = False
         """Whether the sidecar's own query was the last that ran: asyncpg has not seen that the transaction
@@ -89,7 +90,7 @@ class Relay(asyncio.Protocol):
         if self._is_engaged():
             raise asyncpg.InterfaceError("the connection is closed or busy")
         self._asked = asked = asyncio.get_running_loop().create_future()
-        self._row, self._error = (), None
+        self._row, self._error = b"", None
         self._transport.write(query(sql))
         return asked
 
@@ -163,7 +164,7 @@ class Relay(asyncio.Protocol):
             if end > length:
                 break
             if kind == ROW:
-                self._row = cells(data[at + HEADER : end])
+                self._row = data[at + HEADER : end]
             elif kind == ERROR:
                 self._error = asyncpg.PostgresError.new(error_fields(data[at + HEADER : end]))
             elif kind in ANY_TIME:
@@ -181,7 +182,7 @@ class Relay(asyncio.Protocol):
         if self._error is not None:
             asked.set_exception(self._error)
         else:
-            asked.set_result(self._row)
+            asked.set_result(cells(self._row) if self._row else ())
 
     def _pass(self, data: bytes, start: int, end: int) -> None:
         if end > start:
