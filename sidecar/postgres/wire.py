@@ -43,11 +43,10 @@ class Step:
 
     def messages(self) -> bytes:
         """Parse, Bind and Execute."""
+        if not self.arguments:
+            return _alone(self.sql)
         values = [argument.encode() for argument in self.arguments]
-        bound = b"".join(struct.pack("!i", len(value)) + value for value in values)
-        # No portal name, no statement name, no format codes: all text. Then the values; results as text.
-        bind = struct.pack("!xxhh", 0, len(values)) + bound + struct.pack("!h", 0)
-        return _parse_own(self.sql) + message(b"B"[0], bind) + _EXECUTE
+        return _parse_own(self.sql) + _bind(values) + _EXECUTE
 
 
 def describe(sql: str, parameter_oids: Sequence[int]) -> bytes:
@@ -90,7 +89,18 @@ def cells(row: bytes) -> tuple[bytes | None, ...]:
     return tuple(found)
 
 
+def _bind(values: Sequence[bytes]) -> bytes:
+    bound = b"".join([struct.pack("!i", len(value)) + value for value in values])
+    # No portal name, no statement name, no format codes: all text. Then the values; results as text.
+    return message(b"B"[0], struct.pack("!xxhh", 0, len(values)) + bound + b"\0\0")
+
+
 @functools.lru_cache(maxsize=64)  # the sidecar has few statements of its own, and sends them always
+def _alone(sql: str) -> bytes:
+    return _parse_own(sql) + _bind(()) + _EXECUTE
+
+
+@functools.lru_cache(maxsize=64)
 def _parse_own(sql: str) -> bytes:
     return _parse(sql, ())
 
