@@ -10,7 +10,7 @@ from typing import Final
 from bench.calls import WORKS
 from bench.ratios import BUSY
 
-SECTIONS: Final = ("ceilings", "table", "guards", "distance", "saturation", "stream")
+SECTIONS: Final = ("ceilings", "table", "guards", "forms", "distance", "saturation", "stream")
 LONG: Final = ("query10000",)
 """So many of these at once would only wait: seconds for the connections that there are."""
 

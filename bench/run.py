@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench import generator, hardship, machine, plot, report, sections
+from bench import forms, generator, hardship, machine, plot, report, sections
 from bench.measuring import Gathered, Meter
 from bench.plan import PLANS, SECTIONS, Plan
 from bench.sections import Bench
@@ -24,6 +24,7 @@ _SECTIONS: Final[dict[str, Callable[[Bench], Awaitable[None]]]] = {
     "ceilings": sections.ceiling,
     "table": sections.table,
     "guards": sections.guards,
+    "forms": forms.forms,
     "distance": hardship.distance,
     "saturation": hardship.saturation,
     "stream": hardship.stream,

@@ -117,7 +117,7 @@ async def table(bench: Bench) -> None:
                     if work != "jwks" or protocol == "http" or (target is usher and protocol == "grpc")
                 ]
                 for outstanding in bench.plan.at(work) if bench.keep else (BUSY,):
-                    for target, protocol in _turned(contestants, number):
+                    for target, protocol in turned(contestants, number):
                         case = Case(work=work, target=target.name, protocol=protocol, outstanding=outstanding)
                         await bench.measure(
                             case,
@@ -151,7 +151,7 @@ async def guards(bench: Bench) -> None:
         for number in range(bench.plan.first_round, bench.plan.rounds):
             bench.keep = number >= 0
             bench.say(f"guards, round {number + 1}")
-            for target in _turned(here, number):
+            for target in turned(here, number):
                 works = ["query10"] if target.name != "oneof" else []
                 if target.name in ("oneof", "guards-default"):
                     works.append("query100")
@@ -173,7 +173,7 @@ def _request_bytes(usher: Target, work: str) -> int:
     return len(call.bodies[0])
 
 
-def _turned(everything: list[T], number: int) -> Iterator[T]:
+def turned(everything: list[T], number: int) -> Iterator[T]:
     """Another one begins in each round, so that nobody always runs behind the same one."""
     start = number % len(everything) if everything else 0
     yield from everything[start:] + everything[:start]

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -34,12 +35,17 @@ type Plan struct {
 // Call is one kind of request. Its bodies take turns.
 type Call struct {
 	// Kind is grpc, stream (gRPC, many answers) or http.
-	Kind    string            `json:"kind"`
+	Kind string `json:"kind"`
+	// Address is where to send it; several, separated by commas, take turns.
 	Address string            `json:"address"`
 	Path    string            `json:"path"`
 	Method  string            `json:"method"`
 	Headers map[string]string `json:"headers"`
 	Bodies  [][]byte          `json:"bodies"`
+}
+
+func (call Call) addresses() []string {
+	return strings.Split(call.Address, ",")
 }
 
 // Files of TLS, in PEM.

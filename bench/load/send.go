@@ -75,8 +75,9 @@ func overGRPC(plan Plan, call Call, secure *tls.Config) (sender, error) {
 	if secure != nil {
 		how = credentials.NewTLS(secure)
 	}
-	for range max(1, plan.Connections) {
-		channel, err := grpc.NewClient("passthrough:///"+call.Address,
+	addresses := call.addresses()
+	for at := range max(len(addresses), plan.Connections) {
+		channel, err := grpc.NewClient("passthrough:///"+addresses[at%len(addresses)],
 			grpc.WithTransportCredentials(how),
 			grpc.WithDefaultCallOptions(grpc.ForceCodecV2(raw{}), grpc.MaxCallRecvMsgSize(largest)))
 		if err != nil {
@@ -131,7 +132,7 @@ func overHTTP(plan Plan, call Call) sender {
 	client := &http.Client{Transport: &http.Transport{
 		MaxIdleConns: many, MaxIdleConnsPerHost: many, DisableCompression: true,
 	}}
-	address := "http://" + call.Address + call.Path
+	addresses := call.addresses()
 	return func(number int) (int, string) {
 		ctx, cancel := deadline(plan)
 		defer cancel()
@@ -139,7 +140,8 @@ func overHTTP(plan Plan, call Call) sender {
 		if len(call.Bodies) > 0 {
 			body = bytes.NewReader(call.Bodies[number%len(call.Bodies)])
 		}
-		request, err := http.NewRequestWithContext(ctx, call.Method, address, body)
+		address := addresses[number%len(addresses)]
+		request, err := http.NewRequestWithContext(ctx, call.Method, "http://"+address+call.Path, body)
 		if err != nil {
 			return 0, err.Error()
 		}
