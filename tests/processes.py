@@ -124,13 +124,13 @@ class Process:
         """Asks it to stop; returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self._ended()
+        return self.ended()
 
     def kill(self) -> None:
         self.process.kill()
-        self._ended()
+        self.ended()
 
-    def _ended(self) -> int:
+    def ended(self) -> int:
         code = self.process.wait(START_SECONDS)
         self._reading.join()
         return code

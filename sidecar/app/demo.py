@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,8 @@ class Made:
     url: str
     logins: int
     claim_key: str
+    ended: Callable[[], Awaitable[str]]
+    """Returns when PostgreSQL has ended by itself: what is to be said then."""
 
 
 @contextlib.asynccontextmanager
@@ -37,7 +39,7 @@ async def database(config: Config, say: Callable[[str], None]) -> AsyncIterator[
         # A session that has just ended keeps its login for a moment.
         logins = config.pool_max_size + config.workers + 1
         key = await _fill(postgres, logins)
-        yield Made(url=postgres.dsn(LOGINS, DATABASE), logins=logins, claim_key=key)
+        yield Made(url=postgres.dsn(LOGINS, DATABASE), logins=logins, claim_key=key, ended=postgres.ended)
     finally:
         await postgres.stop()
 

@@ -91,10 +91,17 @@ async def _dev_until_signal(config: Config) -> int:
         if stop.is_set():
             return 0
         config = replace(config, database_url=made.url, database_logins=made.logins, claim_key=made.claim_key)
+        ended = asyncio.ensure_future(made.ended())
+        # Nobody but us starts it again: without it there is nothing to serve.
+        ended.add_done_callback(lambda _: stop.set())
         await _serve_by(config)(
             config, SystemClock(), stop, lambda addresses: print(_welcome(addresses), flush=True), reload
         )
-    return 0
+        if not ended.done():
+            ended.cancel()
+            return 0
+        _progress(f"{ended.result()}\nstart `usher dev` again")
+    return 1
 
 
 async def _until_signal(config: Config, started: Callable[[Addresses], None]) -> int:

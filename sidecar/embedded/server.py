@@ -43,6 +43,8 @@ SETTINGS: Final = {
 NO_FSYNC: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """For data that may be lost with the machine's power."""
 
+_LOOK_SECONDS: Final = 0.25
+
 
 def _unheard(_: str) -> None:
     return None
@@ -96,6 +98,13 @@ class EmbeddedPostgres:
     async def stop(self) -> None:
         """Ends connections and the server, writes its data, and gives the folder free. May be repeated."""
         await asyncio.to_thread(self._stop)
+
+    async def ended(self) -> str:
+        """Returns when the server is no longer there: that, and the end of its log. After `start`."""
+        begin = self.log.stat().st_size
+        while self._guard is not None and self._guard.poll() is None:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(_LOOK_SECONDS)
+        return str(self._failure("PostgreSQL has ended", begin))
 
     def password(self, role: str) -> str:
         """The password kept for a role, made at random at the first call; after `start`.

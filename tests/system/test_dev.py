@@ -21,6 +21,13 @@ def postgres_processes(folder: Path) -> list[str]:
     return [line for line in listed.splitlines() if "postgres" in line and str(folder) in line]
 
 
+def postmaster(folder: Path) -> int:
+    """The process that all connections of the server below `folder` come from."""
+    place = next(path.resolve() for path in folder.rglob("*") if path.name == "postgres.log").parent
+    (pid_file,) = place.rglob("postmaster.pid")
+    return int(pid_file.read_text().splitlines()[0])
+
+
 def wait_until_gone(folder: Path) -> list[str]:
     deadline = time.monotonic() + 20
     while (left := postgres_processes(folder)) and time.monotonic() < deadline:
@@ -67,6 +74,16 @@ def test_from_the_first_start_to_a_restart_after_a_kill() -> None:
         assert "active" in admin.stdout
     assert wait_until_gone(folder) == []
     assert not (folder / ".usher" / "admin.sock").exists()
+
+
+def test_it_ends_with_its_database() -> None:
+    folder = temporary_folder()
+    with running("dev", cwd=folder) as process:
+        process.wait_for("ready")
+        os.kill(postmaster(folder), signal.SIGQUIT)
+        assert process.ended() == 1
+        assert "PostgreSQL has ended" in "\n".join(process.lines)
+    assert wait_until_gone(folder) == []
 
 
 def test_a_second_one_in_the_same_folder_is_refused() -> None:
