@@ -15,13 +15,13 @@ import asyncpg
 from sidecar.postgres.codecs import Prepared
 from sidecar.postgres.exchange import Budget, Exchange
 from sidecar.postgres.relay import Relay
-from sidecar.postgres.wire import Step, describe
+from sidecar.postgres.wire import Step, answer, describe
 
 T = TypeVar("T")
 
 _PORTAL: Final = "usher_result"
 """A portal with a name outlives other statements of its transaction; it ends with the transaction."""
-CLOSE_RESULT: Final = Step(sql=f"CLOSE {_PORTAL}")
+CLOSE_RESULT: Final = Step(sql=f"CLOSE {_PORTAL}", usual=answer("CLOSE CURSOR"))
 """Makes room for the portal of a further statement."""
 _SIZED: Final = frozenset((str, bytes, list))
 FIRST_ROWS: Final = 128

@@ -14,6 +14,7 @@ from sidecar.core.queries import Statement
 from sidecar.core.transactions import TransactionBackend
 from sidecar.postgres import installer
 from sidecar.postgres.claim_key import CurrentKey
+from sidecar.postgres.exchange import READY, Exchange
 from sidecar.postgres.pool import Pool
 from sidecar.postgres.sessions import Pooling
 from sidecar.postgres.signed_claims import SignedClaimsBackend
@@ -86,6 +87,27 @@ async def measured(place: Place) -> AsyncIterator[Counted]:
 async def test_a_read_that_is_known_waits_for_one(here: Counted, read_only: bool) -> None:
     await here.awaited(READ, read_only=read_only)
     assert [await here.awaited(READ, read_only=read_only) for _ in range(3)] == [1, 1, 1]
+
+
+async def test_every_version_answers_as_usual(
+    fresh_database_each_version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the sidecar knows beforehand is compared; else each message of it is read, which takes longer."""
+    place = await set_up(fresh_database_each_version)
+    read: list[int] = []
+    take = Exchange.take
+
+    def watched(self: Exchange, kind: int, body: bytes) -> None:
+        read.append(kind)
+        take(self, kind, body)
+
+    async with measured(place) as here:
+        for options in ({"read_only": True}, {"read_only": False}):
+            await here.awaited(READ, **options)
+            with monkeypatch.context() as patched:
+                patched.setattr(Exchange, "take", watched)
+                await here.awaited(READ, **options)
+    assert set(read) <= {READY}
 
 
 async def test_before_step_4_it_waits_for_two(fresh_database_each_version: str) -> None:
