@@ -7,6 +7,7 @@ library's message only its origin. Texts of both may repeat tokens, parameters o
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import re
@@ -29,6 +30,7 @@ _FIELDS: Final = "usher_fields"
 _LONGEST_CHAIN: Final = 5
 
 _log = logging.getLogger(LOGGER)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 _LEVEL_OF_BLAME: Final = {
@@ -115,7 +117,10 @@ def observe(event: events.Event) -> None:
     name, level = EVENTS[type(event)]
     number = level if isinstance(level, int) else level(event)
     if _log.isEnabledFor(number):
-        _log.log(number, name, extra={_FIELDS: _fields(event)})
+        # Not by `_log.log`, which would look for the line of code that logs.
+        record = logging.LogRecord(LOGGER, number, "", 0, name, None, None)
+        setattr(record, _FIELDS, _fields(event))
+        _log.handle(record)
 
 
 def configure(form: str, level: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:
@@ -135,6 +140,8 @@ def configure(form: str, level: str, stream: TextIO | None = None, *, worker: in
     root.setLevel(logging.WARNING)
     _log.setLevel(level.upper())
     logging.captureWarnings(True)
+    # No line says these, and each would have to be asked for.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # What Python itself would print with the exception's text.
     sys.excepthook = _log_uncaught
     sys.unraisablehook = lambda unraisable: _log_uncaught(unraisable.exc_type, unraisable.exc_value, None)
@@ -143,15 +150,20 @@ def configure(form: str, level: str, stream: TextIO | None = None, *, worker: in
 
 def _fields(event: events.Event) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for field in dataclasses.fields(event):
-        value = getattr(event, field.name)
+    for name in _names(type(event)):
+        value = getattr(event, name)
         if isinstance(value, BaseException):
             fields |= _error_fields(value)
         elif isinstance(value, float):
-            fields[field.name] = round(value, 6)
+            fields[name] = round(value, 6)
         else:
-            fields[field.name] = value
+            fields[name] = value
     return fields
+
+
+@functools.cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def _error_fields(error: BaseException) -> dict[str, Any]:
@@ -201,12 +213,17 @@ class _Formatter(logging.Formatter):
     def __init__(self, worker: int | None) -> None:
         super().__init__()
         self._of_worker: dict[str, Any] = {} if worker is None else {"worker": worker}
+        self._second = 0
+        self._moment = ""
 
     def parts(self, record: logging.LogRecord) -> dict[str, Any]:
         """Time (UTC), level, event and fields."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         parts: dict[str, Any] = {
-            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "time": f"{self._moment}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
         }
         fields: dict[str, Any] | None = getattr(record, _FIELDS, None)
@@ -224,7 +241,7 @@ class _Formatter(logging.Formatter):
 
 class _JsonFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(self.parts(record), separators=(",", ":"))
+        return _encode(self.parts(record))
 
 
 class _TextFormatter(_Formatter):
