@@ -7,7 +7,6 @@ library's message only its origin. Texts of both may repeat tokens, parameters o
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import logging
 import re
@@ -102,6 +101,7 @@ EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.ClaimKeyLoaded: ("claim_key_loaded", _loaded_level),
 }
 """The name in the log and the level of every event."""
+_FIELD_NAMES: Final = {kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in EVENTS}
 
 LIBRARY_MESSAGE: Final = "library_message"
 UNCAUGHT: Final = "uncaught"
@@ -150,7 +150,7 @@ def configure(form: str, level: str, stream: TextIO | None = None, *, worker: in
 
 def _fields(event: events.Event) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for name in _names(type(event)):
+    for name in _FIELD_NAMES[type(event)]:
         value = getattr(event, name)
         if isinstance(value, BaseException):
             fields |= _error_fields(value)
@@ -159,11 +159,6 @@ def _fields(event: events.Event) -> dict[str, Any]:
         else:
             fields[name] = value
     return fields
-
-
-@functools.cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def _error_fields(error: BaseException) -> dict[str, Any]:
