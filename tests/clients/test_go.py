@@ -14,6 +14,7 @@ import pytest
 
 from tests.clients import example_app, packages
 from tests.clients.test_smoke import toolchain
+from tests.processes import running
 
 FOLDER = Path(__file__).parents[2] / "clients/go"
 SECONDS = 900  # the first run fetches and compiles what the client needs, the analyser and all with -race
@@ -81,11 +82,14 @@ def test_staticcheck_has_nothing_to_say() -> None:
     go("tool", "-modfile=tools/go.mod", "staticcheck", "./...")
 
 
-def test_its_own_tests(live_sidecar: Any) -> None:
+def test_its_own_tests(demo: dict[str, str], tmp_path: Path) -> None:
     # It compiles all dependencies once more.
     race = ["-race"] if os.environ.get("CI") == "true" and shutil.which("cc") else []
-    printed = go("test", "-count=1", *race, "-v", "./usher", USHER_ADDRESS=live_sidecar.grpc_address)
-    assert len(re.findall(r"^--- PASS", printed, re.MULTILINE)) >= 21
+    with running("serve", **demo, connect_address=f"unix:{tmp_path}/connect.sock") as sidecar:
+        addresses = sidecar.wait_for("ready").addresses
+        variables = {"USHER_ADDRESS": addresses["grpc"], "USHER_CONNECT_ADDRESS": addresses["connect"]}
+        printed = go("test", "-count=1", *race, "-v", "./usher", **variables)
+    assert len(re.findall(r"^--- PASS", printed, re.MULTILINE)) >= 25
 
 
 def test_the_example_answers_with_the_rows_of_the_user(live_sidecar: Any, tmp_path: Path) -> None:

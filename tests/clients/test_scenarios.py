@@ -29,12 +29,13 @@ def test_client(language: Language, stage: Stage, tmp_path: Path) -> None:
     assert troubles(language, scenarios(), stage, tmp_path, protocol="grpc") == {}
 
 
-def test_the_typescript_client_by_connect(stage: Stage, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["go", "typescript"])
+def test_client_by_connect(name: str, stage: Stage, tmp_path: Path) -> None:
     """All but what has no Connect: the admin address, the servers that refuse as asked, gRPC's limit."""
     others = ("$admin", "$refusing", "$flaky", "the transport's limit")
     asked = [each for each in scenarios() if not any(text in json.dumps(each) for text in others)]
     assert len(asked) > 100
-    (language,) = (language for language in LANGUAGES if language.name == "typescript")
+    (language,) = (language for language in LANGUAGES if language.name == name)
     assert troubles(language, asked, stage, tmp_path, protocol="connect") == {}
 
 

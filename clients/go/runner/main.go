@@ -175,6 +175,9 @@ func (r runner) connect(request object) (object, error) {
 	if retries, ok := request["retries"].(int64); ok {
 		options = append(options, usher.WithRetries(int(retries)))
 	}
+	if request["protocol"] == "connect" {
+		options = append(options, usher.WithConnect())
+	}
 	if ca := text(request, "ca"); ca != "" {
 		config := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
 		config.RootCAs.AppendCertsFromPEM([]byte(ca))

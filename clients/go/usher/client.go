@@ -5,12 +5,9 @@ package usher
 import (
 	"context"
 	"crypto/tls"
-	"math"
 	"math/rand/v2"
-	"net"
 	"os"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,6 +19,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 
 	pb "usher.dev/client-go/usher/v1"
 )
@@ -32,21 +31,29 @@ const (
 	longestWait    = 2 * time.Second
 	defaultTimeout = 15 * time.Second
 	defaultRetries = 3
+	inTurn         = `{"loadBalancingConfig": [{"round_robin": {}}]}`
 )
 
 // Client is a connection to a sidecar. It may be used by many goroutines.
 type Client struct {
 	opaque
-	conn    *grpc.ClientConn
+	conn    connection
 	tokens  pb.TokenServiceClient
 	queries pb.QueryServiceClient
 	keys    pb.KeyServiceClient
 	key     string
 	keyed   bool
 	tls     *tls.Config
+	connect bool
 	timeout time.Duration
 	retries int
 	closed  atomic.Bool
+}
+
+// connection is what the generated stubs call by: gRPC's, or Connect's.
+type connection interface {
+	grpc.ClientConnInterface
+	Close() error
 }
 
 // Option changes how a client is made.
@@ -69,9 +76,9 @@ func WithTimeout(timeout time.Duration) Option { return func(c *Client) { c.time
 // WithRetries is how often a call that changes nothing is repeated; 3 unless given.
 func WithRetries(retries int) Option { return func(c *Client) { c.retries = retries } }
 
-// New makes a client without I/O. The target is host:port or unix:/path; "" is USHER_ADDRESS, or
-// 127.0.0.1:50051. It returns an *Error for what cannot work, and for a key that would go to another machine
-// in the clear.
+// New makes a client without I/O. The target is host:port or unix:/path, or several of these with commas between,
+// which take turns; "" is USHER_ADDRESS, or 127.0.0.1:50051. It returns an *Error for what cannot work, and for a
+// key that would go to another machine in the clear.
 func New(target string, options ...Option) (*Client, error) {
 	if target == "" {
 		target = os.Getenv("USHER_ADDRESS")
@@ -83,32 +90,21 @@ func New(target string, options ...Option) (*Client, error) {
 	for _, option := range options {
 		option(client)
 	}
-	if !isTarget(target) {
-		return nil, invalid("CLIENT_INVALID", "target: write host:port or unix:/path")
+	targets, err := addresses(target, client.tls != nil)
+	if err != nil {
+		return nil, err
 	}
-	if client.keyed && client.tls == nil && !isLocal(target) {
+	if client.keyed && client.tls == nil && slices.ContainsFunc(targets, isElsewhere) {
 		return nil, invalid("CLIENT_INVALID", "key: it is sent to another machine by TLS only; use WithTLS")
 	}
 	if client.keyed && client.key == "" || strings.ContainsFunc(client.key, func(char rune) bool { return char <= ' ' || char > '~' }) {
 		return nil, invalid("CLIENT_INVALID", "key: it holds characters that no key has")
 	}
-	transport := insecure.NewCredentials()
 	if client.tls != nil {
-		config := client.tls.Clone()
-		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
-		transport = credentials.NewTLS(config)
+		client.tls = client.tls.Clone()
+		client.tls.MinVersion = max(client.tls.MinVersion, tls.VersionTLS12)
 	}
-	conn, err := grpc.NewClient(target,
-		grpc.WithTransportCredentials(transport),
-		grpc.WithNoProxy(),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 20 * time.Second}),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: firstWait, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longestWait},
-			MinConnectTimeout: 5 * time.Second,
-		}),
-	)
+	conn, err := client.connection(targets)
 	if err != nil {
 		return nil, invalid("CLIENT_INVALID", "target: write host:port or unix:/path")
 	}
@@ -119,26 +115,40 @@ func New(target string, options ...Option) (*Client, error) {
 	return client, nil
 }
 
-var hostAndPort = regexp.MustCompile(`^(?:\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]]+):(\d{1,5})$`)
-
-func isTarget(target string) bool {
-	if path, found := strings.CutPrefix(target, "unix:"); found {
-		return path != ""
+func (c *Client) connection(targets []string) (connection, error) {
+	if c.connect {
+		return newConnectConn(targets, c.tls), nil
 	}
-	parts := hostAndPort.FindStringSubmatch(target)
-	if parts == nil {
-		return false
+	transport := insecure.NewCredentials()
+	if c.tls != nil {
+		transport = credentials.NewTLS(c.tls)
 	}
-	port, err := strconv.Atoi(parts[1])
-	return err == nil && port <= math.MaxUint16
-}
-
-func isLocal(target string) bool {
-	if strings.HasPrefix(target, "unix:") {
-		return true
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(transport),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: firstWait, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longestWait},
+			MinConnectTimeout: dialTimeout,
+		}),
 	}
-	host, _, err := net.SplitHostPort(target)
-	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
+	if len(targets) == 1 {
+		return grpc.NewClient(targets[0], options...)
+	}
+	endpoints := make([]resolver.Endpoint, len(targets))
+	for at, one := range targets {
+		endpoints[at].Addresses = []resolver.Address{{Addr: one}}
+	}
+	all := manual.NewBuilderWithScheme("usher")
+	all.InitialState(resolver.State{Endpoints: endpoints})
+	options = append(options, grpc.WithResolvers(all), grpc.WithDefaultServiceConfig(inTurn))
+	authority := targets[0]
+	if strings.HasPrefix(authority, "unix:") {
+		authority = "localhost"
+	}
+	return grpc.NewClient("usher:///"+authority, options...)
 }
 
 // Close ends the connection; calls under way fail.

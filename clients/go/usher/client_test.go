@@ -132,34 +132,40 @@ func TestASilentServerDoesNotHoldACall(t *testing.T) {
 	}
 }
 
-func TestCloseEndsTheCallsUnderWay(t *testing.T) {
-	live := client(t, "")
+func TestCloseEndsTheCallsUnderWay(t *testing.T) { byEach(t, closeEndsTheCallsUnderWay) }
+
+func closeEndsTheCallsUnderWay(t *testing.T, live func() *usher.Client) {
+	closing := live()
 	retrying := client(t, "127.0.0.1:1", usher.WithRetries(1000))
 	failures := make(chan error, 2)
 	go func() {
-		_, err := live.AsUser("alice", nil).Query(context.Background(), "SELECT pg_sleep(5)")
+		_, err := closing.AsUser("alice", nil).Query(context.Background(), "SELECT pg_sleep(5)")
 		failures <- err
 	}()
 	go func() {
 		_, err := retrying.IssueToken(context.Background(), "a", nil, usher.TokenOptions{})
 		failures <- err
 	}()
-	if _, err := live.IssueToken(t.Context(), "alice", nil, usher.TokenOptions{}); err != nil {
+	if _, err := closing.IssueToken(t.Context(), "alice", nil, usher.TokenOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	live.Close()
+	closing.Close()
 	retrying.Close()
 	for range 2 {
 		wantReason(t, <-failures, "CLIENT_CLOSED")
 	}
-	_, err := live.AsUser("alice", nil).Query(t.Context(), "SELECT 1")
+	_, err := closing.AsUser("alice", nil).Query(t.Context(), "SELECT 1")
 	wantReason(t, err, "CLIENT_CLOSED")
 }
 
 func TestACancelledContextIsACancelledCall(t *testing.T) {
+	byEach(t, aCancelledContextIsACancelledCall)
+}
+
+func aCancelledContextIsACancelledCall(t *testing.T, live func() *usher.Client) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	_, err := client(t, "").AsUser("alice", nil).Query(ctx, "SELECT pg_sleep(5)")
+	_, err := live().AsUser("alice", nil).Query(ctx, "SELECT pg_sleep(5)")
 	if wantReason(t, err, "CLIENT_CANCELLED"); !errors.Is(err, context.Canceled) {
 		t.Error("it is no context.Canceled")
 	}

@@ -150,9 +150,13 @@ func TestAStreamReadsNoFurtherThanItsCaller(t *testing.T) {
 }
 
 func TestLeavingAStreamCancelsTheStatement(t *testing.T) {
+	byEach(t, leavingAStreamCancelsTheStatement)
+}
+
+func leavingAStreamCancelsTheStatement(t *testing.T, live func() *usher.Client) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	alice := client(t, "").AsUser("alice", nil)
+	alice := live().AsUser("alice", nil)
 	for range 20 { // more than the sidecar admits at a time
 		stream := begun(ctx, t, alice)
 		for row, err := range stream.Rows() {
@@ -187,8 +191,12 @@ func begun(ctx context.Context, t *testing.T, scope *usher.Scope) *usher.Stream 
 }
 
 func TestAStreamEndsWithItsContextOrClient(t *testing.T) {
+	byEach(t, aStreamEndsWithItsContextOrClient)
+}
+
+func aStreamEndsWithItsContextOrClient(t *testing.T, live func() *usher.Client) {
 	ctx, cancel := context.WithCancel(t.Context())
-	stream, err := client(t, "").AsUser("alice", nil).Stream(ctx, endless)
+	stream, err := live().AsUser("alice", nil).Stream(ctx, endless)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,12 +205,12 @@ func TestAStreamEndsWithItsContextOrClient(t *testing.T) {
 	if wantReason(t, err, "CLIENT_CANCELLED"); !errors.Is(err, context.Canceled) {
 		t.Error("it is no context.Canceled")
 	}
-	live := client(t, "")
-	stream, err = live.AsUser("alice", nil).Stream(t.Context(), endless)
+	closing := live()
+	stream, err = closing.AsUser("alice", nil).Stream(t.Context(), endless)
 	if err != nil {
 		t.Fatal(err)
 	}
-	live.Close()
+	closing.Close()
 	_, err = numbers(stream, nil)
 	wantReason(t, err, "CLIENT_CLOSED")
 }
