@@ -81,6 +81,8 @@ def channel(
     `checks_names` is false for who has looked at the names of variables itself.
     """
     address = address or chosen.address
+    if "," in address:
+        raise SettingsError("--address: this asks one sidecar; give one address")
     if checks_names:
         check_names(os.environ)
     options = _checked(chosen, address)
@@ -106,7 +108,7 @@ def _checked(chosen: argparse.Namespace, address: str) -> dict[str, Any]:
         raise SettingsError("--tls-cert and --tls-key: give both")
     if chosen.tls_cert and not secure:
         raise SettingsError("--tls-cert needs --tls-ca or --tls")
-    if bearer and not secure and not is_local(address):
+    if bearer and not secure and not all(map(is_local, address.split(","))):
         raise SettingsError("--key is sent to another machine by TLS only; give --tls-ca or --tls")
     return {
         "tls": secure,

@@ -25,6 +25,8 @@ from tests.servers import Servers
 FILE: Final = Path(__file__).with_name("scenarios.json")
 SHOWN: Final = 12
 """Rows of an answer that are kept as they are; of more only number and sizes, and whether they count up."""
+PATIENCE: Final = 30.0
+"""Seconds; far more than the waits between two attempts to connect."""
 
 
 def scenarios() -> list[dict[str, Any]]:
@@ -58,11 +60,24 @@ def _do(request: dict[str, Any], runner: Runner, stage: Stage, protocol: str) ->
     if request["do"] == "wait":
         time.sleep(request["seconds"])
         return None
+    if request["do"] == "until":
+        return _until(request, runner, stage, protocol)
     if request["do"].startswith("server."):
         return stage.act(request)
     if request["do"] == "connect":
         request = request | {"protocol": protocol}
     return runner.ask(_named(request, stage.names if protocol == "grpc" else stage.connect_names))
+
+
+def _until(request: dict[str, Any], runner: Runner, stage: Stage, protocol: str) -> Any:
+    """Repeats a request until those sidecars answer that are named."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        _do(request["request"], runner, stage, protocol)
+        answer = stage.act({"do": "server.used"})
+        if answer["used"] == request["used"]:
+            break
+    return answer
 
 
 def _named(value: Any, names: dict[str, str]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from usher.v1 import query_service_pb2
 from sidecar.core.errors import Reason, UsherError
 from sidecar.rpc.status import CODES, Refusal
 from tests import certificates
-from tests.processes import Process, running, stopping
+from tests.processes import Process, get, running, stopping
 from tests.servers import Servers
 
 KEY = "usher_forTheScenariosOnlyForTheScenariosOnlyForTh"
@@ -29,6 +30,8 @@ subjects = ["alice"]
 other_claims = true
 sql = ["own_name"]
 """
+# It sends more than gRPC's clients take by default, which is 4 MiB, and leaves logins to the others.
+MORTAL = {"max_message_bytes": "16MiB", "pool_max_size": "4"}
 
 
 class Stage:
@@ -59,7 +62,8 @@ class Stage:
         keyed = folder / "keyed.toml"
         keyed.write_text(POLICY.format(digest=hashlib.sha256(KEY.encode()).hexdigest()))
         policed = self._serve(policy_file=str(keyed), statements_dir=str(statements))
-        self.mortal = self._started()
+        self._mortal_addresses = {"grpc_admin_address": f"unix:{folder}/mortal.sock"}
+        self._main, self.mortal = main, self._started()
         self.refusing = self._stack.enter_context(_answering(_Refusing()))
         self.flaky = _Flaky(main.grpc_address)
         self._stack.callback(self.flaky.close)
@@ -69,6 +73,9 @@ class Stage:
             "$tls": tls.grpc_address,
             "$policed": policed.grpc_address,
             "$mortal": self.mortal.grpc_address,
+            "$pair": f"{self.mortal.grpc_address},{main.grpc_address}",
+            "$admin_pair": f"{self.mortal.admin_grpc_address},{main.admin_grpc_address}",
+            "$tls_pair": f"{tls.grpc_address},{tls.grpc_address}",
             "$refusing": self.refusing,
             "$flaky": self._stack.enter_context(_answering(self.flaky)),
             "$key": KEY,
@@ -81,11 +88,14 @@ class Stage:
         """What they are called by those who speak gRPC."""
         sidecars = {"$main": main, "$tls": tls, "$policed": policed, "$mortal": self.mortal}
         by_connect = {name: sidecar.addresses["connect"] for name, sidecar in sidecars.items()}
+        by_connect["$pair"] = f"{by_connect['$mortal']},{by_connect['$main']}"
+        by_connect["$tls_pair"] = f"{by_connect['$tls']},{by_connect['$tls']}"
         self.connect_names = self.names | by_connect
         """The same for those who speak Connect; who has only gRPC keeps that address."""
-        self._mortal_addresses = {
+        self._mortal_addresses |= {
             f"{protocol}_address": self.mortal.addresses[protocol] for protocol in ("grpc", "connect")
         }
+        self._answered = {"main": 0.0, "mortal": 0.0}
 
     def act(self, request: dict[str, Any]) -> Any:
         """What is done to a server rather than by a client."""
@@ -96,11 +106,22 @@ class Stage:
             self.flaky.cut = (request["messages"], request.get("reason"))
         elif verb == "calls":
             return {"calls": self.flaky.calls}
+        elif verb == "used":
+            return {"used": self._used()}
         elif verb == "kill":
             self.mortal.kill()
+            self._answered["mortal"] = 0.0
         elif verb == "start":
-            self.mortal = self._started(**self._mortal_addresses)
+            self.mortal = self._started()
         return None
+
+    def _used(self) -> list[str]:
+        """Which of $pair have answered a quarter of both's calls at least, since this was last asked."""
+        before = self._answered
+        alive = {"main": self._main} | ({"mortal": self.mortal} if self.mortal.process.poll() is None else {})
+        self._answered = before | {name: _calls(process) for name, process in alive.items()}
+        fresh = {name: calls - before[name] for name, calls in self._answered.items()}
+        return [name for name, calls in fresh.items() if calls and calls >= sum(fresh.values()) / 4]
 
     def close(self) -> None:
         """Stops all."""
@@ -110,11 +131,15 @@ class Stage:
         process = self._stack.enter_context(running("serve", **(self._demo | settings)))
         return process.wait_for("ready")
 
-    def _started(self, **settings: str) -> Process:
-        # It also sends more than gRPC's clients take by default, which is 4 MiB.
-        process = Process(["serve"], self._demo | {"max_message_bytes": "16MiB"} | settings)
+    def _started(self) -> Process:
+        process = Process(["serve"], self._demo | MORTAL | self._mortal_addresses)
         self._stack.enter_context(stopping(process))
         return process.wait_for("ready")
+
+
+def _calls(process: Process) -> float:
+    counted = re.findall(r"^usher_rpcs_total{.*} (.*)$", get(process.url("/metrics"))[1], re.MULTILINE)
+    return sum(map(float, counted))
 
 
 # Signed by nobody who is here: its key was thrown away.

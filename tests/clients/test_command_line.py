@@ -33,6 +33,19 @@ EVERY_KIND = """
 """
 
 
+def test_of_several_addresses_those_that_are_there_answer(live_sidecar: Any) -> None:
+    several = f"127.0.0.1:1,{live_sidecar.grpc_address}"
+    for _ in range(2):
+        done = usher("query", *AS_ALICE, "--address", several, "--output", "csv", "SELECT id FROM users")
+        assert (done.stdout, done.returncode) == ("id\nalice\n", 0)
+    refused = usher("status", "--address", several)
+    assert refused.returncode == 2
+    assert "--address: this asks one sidecar; give one address" in refused.stderr
+    for address in ("127.0.0.1:1,192.0.2.1:1", "192.0.2.1:1,127.0.0.1:1"):
+        refused = usher("query", *AS_ALICE, "--key", "usher_k", "--address", address, "SELECT 1")
+        assert "--key is sent to another machine by TLS only" in refused.stderr
+
+
 def test_csv_is_read_back_by_postgres(
     live_sidecar: Any, fresh_database: str, postgres_servers: Servers
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self, Unpack
 import grpc
 
 from usher import messages
-from usher.connection import OPTIONS, Connection, connection
+from usher.connection import Connection, connection
 from usher.errors import UsherError, closed, from_grpc, invalid
 from usher.messages import Isolation, KeptToken, QueryOptions, Statement, StreamOptions, Token, Verified
 from usher.results import Result, Row
@@ -45,7 +45,8 @@ class Client:
         retries: int = 3,
         json_text: bool = False,
     ) -> None:
-        """`target` is host:port or unix:/path; unset, USHER_ADDRESS or 127.0.0.1:50051.
+        """`target` is host:port or unix:/path, or several with commas between, which take turns; unset,
+        USHER_ADDRESS or 127.0.0.1:50051.
 
         TLS is used with `tls` (the system's roots) or `tls_ca` (PEM); `tls_cert` and `tls_key` (PEM) prove
         who calls, as does the bearer `key`. `timeout` is each call's deadline in seconds. Raises UsherError
@@ -195,9 +196,9 @@ class _Stubs:
     def __init__(self, loop: asyncio.AbstractEventLoop, to: Connection) -> None:
         self.loop = loop
         if to.credentials is None:
-            self.channel = grpc.aio.insecure_channel(to.target, options=OPTIONS)
+            self.channel = grpc.aio.insecure_channel(to.target, options=to.options)
         else:
-            self.channel = grpc.aio.secure_channel(to.target, to.credentials, options=OPTIONS)
+            self.channel = grpc.aio.secure_channel(to.target, to.credentials, options=to.options)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(self.channel)  # type: ignore[no-untyped-call]
         self.queries = query_service_pb2_grpc.QueryServiceStub(self.channel)  # type: ignore[no-untyped-call]
         self.keys = key_service_pb2_grpc.KeyServiceStub(self.channel)  # type: ignore[no-untyped-call]

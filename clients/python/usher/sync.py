@@ -12,7 +12,7 @@ from typing import Any, Self, Unpack
 import grpc
 
 from usher import messages
-from usher.connection import OPTIONS, connection
+from usher.connection import connection
 from usher.errors import UsherError, closed, from_grpc
 from usher.messages import Isolation, KeptToken, QueryOptions, Statement, StreamOptions, Token, Verified
 from usher.results import Result, Row
@@ -42,7 +42,8 @@ class SyncClient:
         retries: int = 3,
         json_text: bool = False,
     ) -> None:
-        """`target` is host:port or unix:/path; unset, USHER_ADDRESS or 127.0.0.1:50051.
+        """`target` is host:port or unix:/path, or several with commas between, which take turns; unset,
+        USHER_ADDRESS or 127.0.0.1:50051.
 
         TLS is used with `tls` (the system's roots) or `tls_ca` (PEM); `tls_cert` and `tls_key` (PEM) prove
         who calls, as does the bearer `key`. `timeout` is each call's deadline in seconds. Raises UsherError
@@ -54,10 +55,11 @@ class SyncClient:
         self._timeout, self._retries, self._json_text = timeout, retries, json_text
         self._closed = False
         target, credentials = self._connection.target, self._connection.credentials
+        options = self._connection.options
         if credentials is None:
-            self._channel = grpc.insecure_channel(target, options=OPTIONS)
+            self._channel = grpc.insecure_channel(target, options=options)
         else:
-            self._channel = grpc.secure_channel(target, credentials, options=OPTIONS)
+            self._channel = grpc.secure_channel(target, credentials, options=options)
         self._tokens = token_service_pb2_grpc.TokenServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._queries = query_service_pb2_grpc.QueryServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._keys = key_service_pb2_grpc.KeyServiceStub(self._channel)  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Request, Response, Status};
 
 use crate::Error;
+use crate::turns::Turns;
 use crate::v1::key_service_client::KeyServiceClient;
 use crate::v1::{
     Key, ListKeysRequest, RevokeKeyRequest, RevokeKeyResponse, RotateKeysRequest, RotateKeysResponse,
@@ -34,9 +35,18 @@ pub struct Client {
 
 struct Shared {
     /// None once the client is closed.
-    channel: watch::Sender<Option<Channel>>,
+    turns: watch::Sender<Option<Arc<Turns>>>,
     key: Option<MetadataValue<Ascii>>,
     retries: u32,
+}
+
+/// One of a client's addresses.
+struct Address {
+    endpoint: Endpoint,
+    /// Whether a key may go there as it is.
+    local: bool,
+    /// What several must have in common; empty for a name, which cannot be one of several.
+    kind: String,
 }
 
 /// How a client is made.
@@ -51,7 +61,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// `host:port` or `unix:/path`; the variable `USHER_ADDRESS` or 127.0.0.1:50051 unless given.
+    /// `host:port` or `unix:/path`, or several of these with commas between, which take turns; the variable
+    /// `USHER_ADDRESS` or 127.0.0.1:50051 unless given.
     pub fn target(mut self, target: impl Into<String>) -> Self {
         self.target = target.into();
         self
@@ -101,29 +112,38 @@ impl Builder {
             return Err(Error::invalid("a client is made inside a Tokio runtime"));
         }
         let (timeout, retries) = (self.timeout.unwrap_or(Duration::from_secs(15)), self.retries.unwrap_or(3));
-        let (endpoint, local) = self.endpoint()?;
-        let key = self.key.map(|key| bearer(&key, local)).transpose()?;
-        let channel = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(Duration::from_secs(60))
-            .keep_alive_timeout(Duration::from_secs(20))
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .connect_lazy();
-        let shared = Shared { channel: watch::Sender::new(Some(channel)), key, retries };
-        Ok(Client { shared: Arc::new(shared), timeout })
-    }
-
-    /// The endpoint, and whether a key may go there as it is.
-    fn endpoint(&self) -> Result<(Endpoint, bool), Error> {
         let given = Some(self.target.clone()).filter(|target| !target.is_empty());
         let target = given.or_else(|| env::var("USHER_ADDRESS").ok()).filter(|target| !target.is_empty());
         let target = target.unwrap_or_else(|| "127.0.0.1:50051".into());
-        let no_target = || Error::invalid("target: write host:port or unix:/path");
+        let found = target.split(',').map(|one| self.address(one)).collect::<Result<Vec<_>, _>>()?;
+        if found.len() > 1 && found.iter().any(|one| one.kind.is_empty() || one.kind != found[0].kind) {
+            return Err(Error::invalid(
+                "target: several are all IPv4, all IPv6 or all Unix sockets, without names; by TLS all of one IP address",
+            ));
+        }
+        let local = found.iter().all(|one| one.local);
+        let key = self.key.map(|key| bearer(&key, local)).transpose()?;
+        let endpoint = |one: Address| {
+            one.endpoint
+                .connect_timeout(CONNECT_TIMEOUT)
+                .http2_keep_alive_interval(Duration::from_secs(60))
+                .keep_alive_timeout(Duration::from_secs(20))
+                .initial_connection_window_size(CONNECTION_WINDOW)
+        };
+        let turns = Turns::new(found.into_iter().map(endpoint).collect());
+        let shared = Shared { turns: watch::Sender::new(Some(turns.into())), key, retries };
+        Ok(Client { shared: Arc::new(shared), timeout })
+    }
+
+    fn address(&self, target: &str) -> Result<Address, Error> {
+        let no_target =
+            || Error::invalid("target: write host:port or unix:/path, or several with commas between");
         if target.starts_with("unix:") {
             if self.tls.is_some() {
                 return Err(Error::invalid("tls: a Unix socket needs none"));
             }
-            return Ok((Endpoint::from_shared(target).map_err(|_| no_target())?, true));
+            let endpoint = Endpoint::from_shared(target.to_owned()).map_err(|_| no_target())?;
+            return Ok(Address { endpoint, local: true, kind: "unix".into() });
         }
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let uri: Uri = format!("{scheme}://{target}").parse().map_err(|_| no_target())?;
@@ -132,9 +152,15 @@ impl Builder {
         if host.is_empty() || uri.port_u16().is_none() || !whole || target.contains('@') {
             return Err(no_target());
         }
-        let local = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        let ip: Option<IpAddr> = host.parse().ok();
+        let local = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
+        let kind = match ip {
+            None => String::new(),
+            Some(ip) if self.tls.is_some() => ip.to_string(),
+            Some(ip) => (if ip.is_ipv4() { "IPv4" } else { "IPv6" }).into(),
+        };
         let Some(mut tls) = self.tls.clone() else {
-            return Ok((Endpoint::from(uri), local));
+            return Ok(Address { endpoint: Endpoint::from(uri), local, kind });
         };
         tls = match &self.ca {
             Some(pem) if !String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----") => {
@@ -146,7 +172,7 @@ impl Builder {
         let endpoint = Endpoint::from(uri).tls_config(tls.timeout(CONNECT_TIMEOUT));
         let trouble =
             "tls: certificates and key must be PEM, and a pair; the system must have roots unless given";
-        Ok((endpoint.map_err(|_| Error::invalid(trouble))?, true))
+        Ok(Address { endpoint: endpoint.map_err(|_| Error::invalid(trouble))?, local: true, kind })
     }
 }
 
@@ -180,7 +206,7 @@ impl Client {
 
     /// Ends the connection, and the calls under way with `CLIENT_CLOSED`; of all clones too.
     pub fn close(&self) {
-        self.shared.channel.send_replace(None);
+        self.shared.turns.send_replace(None);
     }
 
     /// Every published key; on the admin address.
@@ -226,7 +252,7 @@ impl Client {
     pub(crate) fn ended(&self, ends: Instant) -> impl Future<Output = Error> + Send + use<> {
         let shared = self.shared.clone(); // dropping the client does not end what is under way
         async move {
-            let mut state = shared.channel.subscribe();
+            let mut state = shared.turns.subscribe();
             tokio::select! {
                 biased;
                 _ = state.wait_for(Option::is_none) => Error::closed(),
@@ -245,16 +271,23 @@ impl Client {
         let mut left = if repeatable { self.shared.retries } else { 0 };
         let mut longest = FIRST_WAIT;
         loop {
-            let channel = self.shared.channel.borrow().clone().ok_or_else(Error::closed)?;
-            let mut request = Request::new(message.clone());
-            request.set_timeout(ends - Instant::now());
-            if let Some(key) = &self.shared.key {
-                request.metadata_mut().insert("authorization", key.clone());
+            let turns = self.shared.turns.borrow().clone().ok_or_else(Error::closed)?;
+            let mut error = Error::late();
+            for peer in turns.in_turn() {
+                let mut request = Request::new(message.clone());
+                request.set_timeout(ends - Instant::now());
+                if let Some(key) = &self.shared.key {
+                    request.metadata_mut().insert("authorization", key.clone());
+                }
+                let failed = match method(peer.channel.clone(), request).await {
+                    Ok(answer) => return Ok(answer.into_inner()),
+                    Err(status) => status,
+                };
+                error = Error::from_status(&failed, repeatable);
+                if !turns.passes(&peer, &failed) {
+                    break;
+                }
             }
-            let error = match method(channel, request).await {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => Error::from_status(&status, repeatable),
-            };
             let wait = longest.mul_f64(fastrand::f64()).max(error.retry_delay.unwrap_or_default());
             if left == 0 || error.code != Code::Unavailable || wait >= ends - Instant::now() {
                 return Err(error);

@@ -7,6 +7,7 @@ mod scope;
 mod statement;
 mod stream;
 mod token;
+mod turns;
 mod value;
 
 pub use client::{Builder, Client};

@@ -59,7 +59,8 @@ export class Client {
   readonly #end: () => void;
 
   /**
-   * @param target host:port or unix:/path; USHER_ADDRESS or 127.0.0.1:50051 unless given
+   * @param target host:port or unix:/path, or several of these with commas between, which take turns;
+   *   USHER_ADDRESS or 127.0.0.1:50051 unless given
    * @throws UsherError CLIENT_INVALID, as for a key that would go to another machine in the clear
    */
   constructor(target?: string, options: ClientOptions = {}) {

@@ -24,7 +24,6 @@ import io.grpc.stub.MetadataUtils;
 import io.grpc.stub.StreamObserver;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
-import java.net.UnixDomainSocketAddress;
 import java.time.Duration;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
@@ -35,14 +34,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Function;
 import java.util.function.Supplier;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 
 /** One connection to a sidecar, and the calls on it. */
 final class Calls {
-  private static final Pattern TARGET = Pattern.compile("(?:\\[([\\da-fA-F:.]+)]|([\\w.-]+)):(\\d{1,5})");
-  private static final Pattern LOCAL =
-      Pattern.compile("localhost|::1|127(\\.(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)){3}");
   private static final int MAX_MESSAGE = 512 << 20;
   private static final long FIRST_WAIT = TimeUnit.MILLISECONDS.toNanos(100);
   private static final long LONGEST_WAIT = TimeUnit.SECONDS.toNanos(2);
@@ -50,39 +44,34 @@ final class Calls {
   private final ManagedChannel channel;
   private final EventLoopGroup loop;
   private final int retries;
+  private final boolean several;
   private final Set<CompletableFuture<?>> underWay = ConcurrentHashMap.newKeySet();
   private final AtomicLong freshAt = new AtomicLong(System.nanoTime());
   private volatile boolean closed;
 
   Calls(UsherClient.Builder made) {
-    String path = made.target.startsWith("unix:") ? made.target.substring(5) : null;
-    Matcher address = TARGET.matcher(made.target);
-    if (path == null && !(address.matches() && Integer.parseInt(address.group(3)) <= 0xFFFF)) {
-      throw UsherException.invalid("target: write host:port or unix:/path");
-    }
-    String host = path != null ? "localhost" : address.group(1) != null ? address.group(1) : address.group(2);
+    Addresses addresses = new Addresses(made.target, made.tls);
     Metadata headers = new Metadata();
     if (made.key != null) {
       if (!made.key.matches("[\\x21-\\x7e]+")) {
         throw UsherException.invalid("key: it holds characters that no key has");
       }
-      if (!made.tls && !LOCAL.matcher(host).matches()) {
+      if (!made.tls && !addresses.local) {
         throw UsherException.invalid("key: it is sent to another machine by TLS only; use tls");
       }
       headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + made.key);
     }
     retries = made.retries;
+    several = addresses.several();
     try {
       ChannelCredentials credentials = made.tls ? secured(made) : InsecureChannelCredentials.create();
-      NettyChannelBuilder builder;
-      if (path == null) {
-        loop = null;
-        builder = NettyChannelBuilder.forAddress(host, Integer.parseInt(address.group(3)), credentials);
-      } else {
-        builder = NettyChannelBuilder.forAddress(UnixDomainSocketAddress.of(path), credentials);
+      NettyChannelBuilder builder = addresses.channel(credentials);
+      if (addresses.unix) {
         loop = new MultiThreadIoEventLoopGroup(1, new DefaultThreadFactory("usher", true), NioIoHandler.newFactory());
         builder.channelType(NioDomainSocketChannel.class).eventLoopGroup(loop).overrideAuthority("localhost");
         builder.withOption(ChannelOption.SO_KEEPALIVE, null); // no such socket has it, and Netty would warn
+      } else {
+        loop = null;
       }
       if (retries == 0) {
         builder.disableRetry();
@@ -189,7 +178,9 @@ final class Calls {
   private void refresh() {
     long last = freshAt.get();
     long now = System.nanoTime();
-    if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE
+    if (several && now - last >= LONGEST_WAIT && freshAt.compareAndSet(last, now)) {
+      channel.resetConnectBackoff(); // of each that could not be reached
+    } else if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE
         && now - last >= FIRST_WAIT
         && freshAt.compareAndSet(last, now)) {
       channel.enterIdle();

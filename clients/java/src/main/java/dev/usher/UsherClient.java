@@ -63,7 +63,7 @@ public final class UsherClient implements AutoCloseable {
       }
     }
 
-    /** Connects to host:port or unix:/path. */
+    /** Connects to host:port or unix:/path, or several of these with commas between, which take turns. */
     public Builder target(String target) {
       this.target = target;
       return this;
