@@ -20,6 +20,7 @@ import grpc
 import jwt
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from usher import SyncClient
 from usher.v1 import revocation_service_pb2 as pb
 from usher.v1 import token_service_pb2, token_service_pb2_grpc
 
@@ -375,6 +376,17 @@ def test_a_client_with_round_robin_uses_all_of_them(two: Process) -> None:
             )
             counts[:] = [now - then for now, then in zip(calls(two), before, strict=True)]
             return min(counts) > 2
+
+        holds(both)
+
+
+def test_the_projects_own_client_uses_all_of_them(two: Process) -> None:
+    with SyncClient(two.grpc_address) as client:
+        before = calls(two)
+
+        def both() -> bool:
+            client.issue_token("a")
+            return min(now - then for now, then in zip(calls(two), before, strict=True)) > 2
 
         holds(both)
 
