@@ -74,6 +74,7 @@ class Stage:
             "$policed": policed.grpc_address,
             "$mortal": self.mortal.grpc_address,
             "$pair": f"{self.mortal.grpc_address},{main.grpc_address}",
+            "$half": f"127.0.0.1:1,{main.grpc_address}",
             "$admin_pair": f"{self.mortal.admin_grpc_address},{main.admin_grpc_address}",
             "$tls_pair": f"{tls.grpc_address},{tls.grpc_address}",
             "$refusing": self.refusing,
@@ -90,6 +91,7 @@ class Stage:
         by_connect = {name: sidecar.addresses["connect"] for name, sidecar in sidecars.items()}
         by_connect["$pair"] = f"{by_connect['$mortal']},{by_connect['$main']}"
         by_connect["$tls_pair"] = f"{by_connect['$tls']},{by_connect['$tls']}"
+        by_connect["$half"] = f"127.0.0.1:1,{by_connect['$main']}"
         self.connect_names = self.names | by_connect
         """The same for those who speak Connect; who has only gRPC keeps that address."""
         self._mortal_addresses |= {
