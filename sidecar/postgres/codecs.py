@@ -142,6 +142,17 @@ def names_utf8(encoding: str) -> bool:
     return encoding.strip("'").lower() in ("utf8", "utf-8")
 
 
+def check_encoding(connection: asyncpg.Connection[Any]) -> None:
+    """Raises UsherError where texts, which are sent as UTF-8, would be read as something else.
+
+    Asked without a round trip.
+    """
+    if not names_utf8(connection.get_settings().client_encoding):
+        raise UsherError(
+            Reason.STATEMENT_INVALID, "an earlier statement of the transaction changed client_encoding"
+        )
+
+
 def columns_of(names: Sequence[str], types: Sequence[PostgresType]) -> tuple[Column, ...]:
     """The columns of a result as callers see them."""
     return tuple(

@@ -21,7 +21,7 @@ from sidecar.core.queries import SeenIdentity, Statement
 from sidecar.core.sql import WRITING_VERBS
 from sidecar.core.transactions import Isolation, Transaction
 from sidecar.core.values import ResultSet
-from sidecar.postgres.codecs import Prepared, names_utf8, prepare
+from sidecar.postgres.codecs import Prepared, check_encoding, prepare
 from sidecar.postgres.driver import (
     Run,
     TooLargeError,
@@ -214,7 +214,7 @@ class ScopedBackend(abc.ABC):
             if statement.sql not in outdated:
                 known = connection.known.find(entry.role, statement.sql)
             try:
-                _check_encoding(connection)
+                check_encoding(connection)
                 fetching = self._fetch(connection, entry, statement, known, room)
                 fetched.append(await self._in_time(fetching, statement.timeout))
             except UsherError as error:
@@ -393,11 +393,3 @@ class ScopedBackend(abc.ABC):
 
     def _translated(self, error: BaseException, *, timed_out: bool = False) -> UsherError:
         return translate(error, show_message=self._settings.show_database_messages, timed_out=timed_out)
-
-
-def _check_encoding(connection: asyncpg.Connection[Any]) -> None:
-    """Texts are sent as UTF-8; Postgres would read them as something else. Asked without a round trip."""
-    if not names_utf8(connection.get_settings().client_encoding):
-        raise UsherError(
-            Reason.STATEMENT_INVALID, "an earlier statement of the transaction changed client_encoding"
-        )
