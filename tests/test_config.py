@@ -234,6 +234,7 @@ def test_every_switch_that_weakens_is_off_and_says_its_consequence() -> None:
         ({"max_message_bytes": "65535"}, "max_message_bytes"),
         ({"max_deadline": "14s"}, "max_deadline"),
         ({"max_concurrent_calls": "0"}, "max_concurrent_calls"),
+        ({"max_unread_calls": "0"}, "max_unread_calls"),
         ({"max_message_bytes": "513MiB"}, "max_message_bytes"),
         ({"http_address": "127.0.0.1:50051"}, "must all be different"),
         ({"grpc_admin_address": "127.0.0.1:9090"}, "must all be different"),

@@ -50,6 +50,7 @@ from sidecar.core.transactions import ScopedTransactions
 from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.server import RpcListener, handlers
 from sidecar.services.access import ACCESS, Listener
+from sidecar.services.admission import Admission
 from sidecar.services.calls import Calls
 from sidecar.services.key_service import KeyService
 from sidecar.services.query_service import QueryService
@@ -189,9 +190,15 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event, above: Abov
         observe,
         config.default_deadline,
         authorizer,
+        Admission(
+            clock,
+            observe,
+            at_once=config.pool_max_size,
+            most=config.max_concurrent_calls,
+            longest_wait=config.pool_acquire_timeout,
+        ),
         max_deadline=config.max_deadline,
         max_stream_deadline=config.max_stream_deadline,
-        max_concurrent=config.max_concurrent_calls,
     )
     rpcs = every_rpc(
         TokenService(issuer, signer, authorizer),
@@ -202,7 +209,11 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event, above: Abov
     )
     every = handlers(CallFactory(calls, callers.callers.identify), rpcs)
     rpc = functools.partial(
-        RpcListener, every=every, max_message_bytes=config.max_message_bytes, reflection=config.reflection
+        RpcListener,
+        every=every,
+        max_message_bytes=config.max_message_bytes,
+        max_unread=config.max_unread_calls,
+        reflection=config.reflection,
     )
     http = None
     if above is None:

@@ -229,6 +229,9 @@ class Config:
     max_deadline: float = setting(60.0, "longest deadline of a call, whatever its caller asks for", duration)
     max_stream_deadline: float = setting(600.0, "longest deadline of a stream; also the default", duration)
     max_concurrent_calls: int = setting(1000, "most calls that run or wait at a time", integer)
+    max_unread_calls: int = setting(
+        500, "most gRPC calls of one method that wait to be looked at; gRPC cancels one more", integer
+    )
     max_message_bytes: int = setting(4 * 1024**2, "largest gRPC message, either way", size)
     drain_grace: float = setting(10.0, "how long a stop waits for calls in flight", duration)
     workers: int = setting(
@@ -270,8 +273,8 @@ class Config:
             )
         if self.max_deadline < self.default_deadline:
             raise SettingsError("max_deadline must not be shorter than default_deadline")
-        if self.max_concurrent_calls < 1:
-            raise SettingsError("max_concurrent_calls must be at least 1")
+        if self.max_concurrent_calls < 1 or self.max_unread_calls < 1:
+            raise SettingsError("max_concurrent_calls and max_unread_calls must be at least 1")
         if not 64 * 1024 <= self.max_message_bytes <= 512 * 1024**2:
             raise SettingsError("max_message_bytes must lie between 64KiB and 512MiB")
         # `usher serve` needs a URL, `usher dev` brings its own; the rest must hold in any case.

@@ -37,6 +37,15 @@ class RpcFault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallsRefused:
+    """There are more calls than can be served: `count` were refused since the last such record, before
+    anything was done for them. `inside` are being served or wait."""
+
+    count: int
+    inside: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenIssued:
     """A token was signed."""
 
@@ -320,6 +329,7 @@ class TokensRevoked:
 Event = (
     RpcFinished
     | RpcFault
+    | CallsRefused
     | TokenIssued
     | TokenReused
     | TokenRefused

@@ -43,7 +43,10 @@ def handlers(calls: CallFactory, rpcs: Iterable[UnaryRpc | StreamRpc]) -> Handle
 
 
 class RpcListener:
-    """One gRPC address. `listener` chooses by the access table which RPCs it serves."""
+    """One gRPC address. `listener` chooses by the access table which RPCs it serves.
+
+    Of each method, at most `max_unread` calls wait to be looked at.
+    """
 
     def __init__(
         self,
@@ -52,12 +55,14 @@ class RpcListener:
         every: Handlers,
         *,
         max_message_bytes: int,
+        max_unread: int = 500,
         reflection: bool,
         door: Door = OPEN_DOOR,
     ) -> None:
         self._listener = listener
         self._address = address
         self._max_message_bytes = max_message_bytes
+        self._max_unread = max_unread
         self._reflection = reflection
         self._tls = door.tls
         self._relay = door.relay
@@ -84,6 +89,10 @@ class RpcListener:
                 ("grpc.max_receive_message_length", self._max_message_bytes),
                 # The server refuses a large result itself, with a better error than the transport's.
                 ("grpc.max_send_message_length", -1),
+                # gRPC hands calls over one by one, as fast as we take them; what is beyond it cancels itself,
+                # in C++. Calls that waited until nobody wants their answer would cost all that others need.
+                ("grpc.server.max_pending_requests", self._max_unread),
+                ("grpc.server.max_pending_requests_hard_limit", self._max_unread),
             )
         )
         for service in self.services:

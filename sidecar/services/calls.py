@@ -18,7 +18,8 @@ from sidecar.core.deadline import set_deadline
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, RpcFault, RpcFinished
 from sidecar.core.policy import Authorizer
-from sidecar.services.access import ACCESS, check_needs
+from sidecar.services.access import ACCESS, Listener, check_needs
+from sidecar.services.admission import Admission
 from sidecar.services.status import CODES
 
 M = TypeVar("M", bound=Message)
@@ -86,18 +87,17 @@ class Calls:
         observer: Observer,
         default_deadline: float,
         authorizer: Authorizer,
+        admission: Admission,
         *,
         max_deadline: float = 60.0,
         max_stream_deadline: float = 600.0,
-        max_concurrent: int = 1000,
     ) -> None:
         self._clock = clock
         self._observer = observer
         self._deadlines = Deadlines(default=default_deadline, longest=max_deadline)
         self._stream_deadlines = Deadlines(default=max_stream_deadline, longest=max_stream_deadline)
         self._authorizer = authorizer
-        self._max_concurrent = max_concurrent
-        self._running = 0
+        self._admission = admission
         self._idle = asyncio.Event()
         self._idle.set()
         self._refusing = False
@@ -112,21 +112,15 @@ class Calls:
             async with asyncio.timeout(grace):
                 await self._idle.wait()
 
-    def _enter(self) -> None:
+    def _enter(self, remaining: float, *, may_wait: bool) -> None:
         if self._refusing:
             raise UsherError(Reason.SHUTTING_DOWN, "the server is shutting down; retry on another")
-        if self._running >= self._max_concurrent:
-            raise UsherError(
-                Reason.TOO_MANY_CALLS,
-                f"the server runs {self._max_concurrent} calls, as many as it admits; retry later",
-                {"limit": str(self._max_concurrent)},
-            )
-        self._running += 1
+        self._admission.enter(remaining, may_wait=may_wait)
         self._idle.clear()
 
     def _leave(self) -> None:
-        self._running -= 1
-        if self._running == 0:
+        self._admission.leave()
+        if self._admission.inside == 0:
             self._idle.set()
 
     def around(self, service: str, method: str, behaviour: Behaviour[M]) -> Handle[M]:
@@ -155,6 +149,8 @@ class Calls:
         deadlines: Deadlines,
     ) -> Callable[[Arrival, bytes, Parse[M], *Rest], Awaitable[bytes]]:
         access = ACCESS[f"{service}/{method}"]
+        # An operator must get through when nobody else does.
+        may_wait = access.listener is Listener.ADMIN
         clock, observer, admit = self._clock, self._observer, self._authorizer.admit
 
         async def handle(arrival: Arrival, data: bytes, parse: Parse[M], *rest: *Rest) -> bytes:
@@ -162,12 +158,12 @@ class Calls:
             request_id = _request_id(arrival)
             remaining = _remaining(arrival, deadlines)
             deadline = asyncio.timeout(remaining)
-            set_deadline(started + remaining)
             caller: Caller | None = None
             code, failed_with = "OK", None
             try:
-                self._enter()
+                self._enter(remaining, may_wait=may_wait)
                 try:
+                    set_deadline(started + remaining)
                     async with deadline:
                         # Who may not call the method learns nothing about the request (AIP-211).
                         caller = await arrival.caller()

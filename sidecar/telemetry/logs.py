@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, TextIO
 
 from sidecar.core import events
-from sidecar.core.errors import Blame, UsherError
+from sidecar.core.errors import Blame, Reason, UsherError
 
 LOGGER: Final = "usher"
 
@@ -39,7 +39,13 @@ _LEVEL_OF_BLAME: Final = {
 }
 
 
+_NOT_LET_IN: Final = frozenset({Reason.TOO_MANY_CALLS.value, Reason.DEADLINE_EXCEEDED.value})
+"""Of a call that was refused before anybody asked whose it is: calls_refused says how many."""
+
+
 def _rpc_level(event: events.RpcFinished) -> int:
+    if event.reason in _NOT_LET_IN and not event.caller:
+        return logging.DEBUG
     return _LEVEL_OF_BLAME.get(event.blame, logging.DEBUG)
 
 
@@ -70,6 +76,7 @@ def _read_level(event: events.RevocationsRead) -> int:
 EVENTS: Final[Mapping[type, tuple[str, int | Callable[[Any], int]]]] = {
     events.RpcFinished: ("rpc_finished", _rpc_level),
     events.RpcFault: ("rpc_fault", logging.ERROR),
+    events.CallsRefused: ("calls_refused", logging.WARNING),
     events.TokenIssued: ("token_issued", logging.DEBUG),
     events.TokenReused: ("token_reused", logging.DEBUG),
     events.TokenRefused: ("token_refused", logging.INFO),

@@ -33,6 +33,7 @@ from sidecar.rpc.calls import CallFactory
 from sidecar.rpc.doors import OPEN_DOOR, Door
 from sidecar.rpc.server import Handlers, RpcListener, handlers
 from sidecar.services.access import Listener
+from sidecar.services.admission import Admission
 from sidecar.services.callers import LOCAL_ADMIN, Callers
 from sidecar.services.calls import Calls
 from sidecar.services.convert import dict_to_struct
@@ -290,6 +291,7 @@ async def running(
     address: str = "127.0.0.1:0",
     *,
     max_message_bytes: int = 4 * MIB,
+    max_unread: int = 500,
     default_deadline: float = PATIENCE,
     max_deadline: float = 60.0,
     max_stream_deadline: float = 600.0,
@@ -320,6 +322,7 @@ async def running(
         address,
         change(handlers(factory, rpcs), factory),
         max_message_bytes=max_message_bytes,
+        max_unread=max_unread,
         reflection=True,
         door=door,
     )
@@ -386,7 +389,8 @@ def new_calls(
             return LOCAL_ADMIN
         return parts.caller
 
-    calls = Calls(clock, seen, default_deadline, authorizer, **deadlines)
+    admission = Admission(clock, seen, at_once=10, most=1000, longest_wait=PATIENCE)
+    calls = Calls(clock, seen, default_deadline, authorizer, admission, **deadlines)
     factory = CallFactory(calls, parts.callers.identify if parts.callers is not None else identify)
     settings = QuerySettings()
     queries = ScopedQueries(parts.backend, settings, clock, seen, parts.catalog)

@@ -219,7 +219,7 @@ async def test_a_method_that_never_waits_is_not_cut_short() -> None:
         handler = calls.unary(service, "IssueToken", token_service_pb2.IssueTokenRequest, empty)
         return {**every, service: {**every[service], "IssueToken": handler}}
 
-    async with running(default_deadline=0.0, change=replaced) as there:
+    async with running(default_deadline=1e-9, change=replaced) as there:
         assert await there.start(ISSUE, issue(), timeout=None) == b""
 
 
@@ -229,7 +229,7 @@ async def _awaited(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> bytes:
 
 async def test_more_calls_than_are_admitted_are_refused_and_later_ones_are_not() -> None:
     async with running() as there:
-        there.calls._max_concurrent = 1
+        there.calls._admission._most = 1
         there.backend.released.clear()
         held = there.start(RUN, run())
         await asyncio.wait_for(there.backend.started.wait(), PATIENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import logging
@@ -149,6 +150,11 @@ ALL_EVENTS: list[tuple[events.Event, str, dict[str, Any]]] = [
         events.RpcFault(method="a/b", request_id="request-1", error=ValueError(SECRET)),
         "error",
         {"event": "rpc_fault", "method": "a/b", "request_id": "request-1", "error": "ValueError", "at": ""},
+    ),
+    (
+        events.CallsRefused(count=7, inside=40),
+        "warning",
+        {"event": "calls_refused", "count": 7, "inside": 40},
     ),
     (
         events.JwksServed(status=200, agent="neon-proxy", version=5, count=2),
@@ -301,6 +307,16 @@ def test_a_failed_call_is_as_loud_as_it_is_ours(
     stream = configured()
     logs.observe(finished(blame, code="INTERNAL", reason="INTERNAL"))
     assert [line["level"] for line in lines(stream)] == [level]
+
+
+@pytest.mark.parametrize("reason", ["TOO_MANY_CALLS", "DEADLINE_EXCEEDED"])
+def test_a_call_that_was_not_let_in_is_not_loud(configured: Callable[..., io.StringIO], reason: str) -> None:
+    """There may be thousands a second, and one line says how many. A stream too many has a caller."""
+    stream = configured()
+    event = finished("service", code="X", reason=reason)
+    for caller in ("", "orders"):
+        logs.observe(dataclasses.replace(event, caller=caller))
+    assert [line["level"] for line in lines(stream)] == ["debug", "error"]
 
 
 def test_what_the_policy_refuses_is_louder(

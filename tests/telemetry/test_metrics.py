@@ -76,6 +76,7 @@ def busy_metrics() -> Metrics:
         finished(),
         finished(code="PERMISSION_DENIED", reason="ROW_LEVEL_SECURITY", blame="caller"),
         events.RpcFault(method="x/y", request_id="r", error=ValueError("secret")),
+        events.CallsRefused(count=7, inside=40),
         events.TokenIssued(alg="ES256", kid="kid-1", ttl_seconds=300),
         events.TokenReused(alg="ES256", kid="kid-1"),
         events.TokenRefused(reason="TOKEN_EXPIRED"),
