@@ -16,6 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.message import DecodeError, Message
 
 from sidecar.core.errors import FieldViolation, Reason, UsherError, invalid_field
+from sidecar.services.sure_rules import LOOKS, Look, not_sure
 
 M = TypeVar("M", bound=Message)
 
@@ -57,7 +58,7 @@ def request_parser(stub_class: type[M], max_bytes: int = 2**31) -> Callable[[byt
             raise _malformed(stub_class, "use the published contract") from None
         return message
 
-    return _checking(decode, max_bytes)
+    return _checking(decode, max_bytes, _look(stub_class))
 
 
 def json_parser(stub_class: type[M], max_bytes: int = 2**31) -> Callable[[bytes], M]:
@@ -80,12 +81,17 @@ def json_parser(stub_class: type[M], max_bytes: int = 2**31) -> Callable[[bytes]
             ) from None
         return message
 
-    return _checking(decode, max_bytes)
+    return _checking(decode, max_bytes, _look(stub_class))
 
 
 def _ruled(stub_class: type[Message]) -> Any:
     """The class of the same message, with its rules."""
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(stub_class.DESCRIPTOR.full_name))
+
+
+def _look(stub_class: type[Message]) -> Look:
+    """The quick look at its messages."""
+    return LOOKS.get(stub_class.DESCRIPTOR.full_name, not_sure)
 
 
 def _malformed(stub_class: type[Message], remedy: str) -> UsherError:
@@ -94,8 +100,8 @@ def _malformed(stub_class: type[Message], remedy: str) -> UsherError:
     )
 
 
-def _checking(decode: Callable[[bytes], M], max_bytes: int) -> Callable[[bytes], M]:
-    """A parser from what makes a message of bytes."""
+def _checking(decode: Callable[[bytes], M], max_bytes: int, look: Look) -> Callable[[bytes], M]:
+    """A parser from what makes a message of bytes. Of what `look` is sure, protovalidate is not asked."""
 
     def parse(data: bytes) -> M:
         if len(data) > max_bytes:
@@ -104,6 +110,8 @@ def _checking(decode: Callable[[bytes], M], max_bytes: int) -> Callable[[bytes],
         # Before the rules: they would look at every element, however many there are. An element takes a byte.
         if len(data) > MAX_SCALARS:
             _check_element_count(message)
+        if look(message):
+            return message
         violations = [
             FieldViolation(field_path(violation.proto.field), violation.proto.message)
             for violation in protovalidate.collect_violations(message)
