@@ -7,6 +7,7 @@ everywhere.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -40,9 +41,12 @@ _NAME = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]{1,128}\Z")
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Claims:
-    """A checked set of claims. Times are whole seconds since 1970 (NumericDate, RFC 7519 section 2)."""
+    """A checked set of claims. Times are whole seconds since 1970 (NumericDate, RFC 7519 section 2).
+
+    The payload is made once: its size is checked, it is signed, and the caller is told of it.
+    """
 
     issuer: str
     subject: str
@@ -52,7 +56,8 @@ class Claims:
     jti: str
     custom: Mapping[str, Json]
 
-    def payload(self) -> dict[str, Json]:
+    @functools.cached_property
+    def payload(self) -> Mapping[str, Json]:
         """The JSON object to sign: registered claims first, `aud` a string when there is one (4.1.3)."""
         registered: dict[str, Json] = {"iss": self.issuer, "sub": self.subject}
         if self.audiences:
@@ -63,9 +68,14 @@ class Claims:
         registered["jti"] = self.jti
         return registered | dict(self.custom)
 
+    @functools.cached_property
+    def payload_json(self) -> bytes:
+        """The payload as it is signed."""
+        return to_json(self.payload)
+
     def check_size(self) -> None:
         """Raises CLAIMS_TOO_LARGE when the payload would not fit."""
-        size = len(to_json(self.payload()))
+        size = len(self.payload_json)
         if size > MAX_PAYLOAD_BYTES:
             raise invalid_field(
                 "claims",

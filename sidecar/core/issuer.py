@@ -139,7 +139,7 @@ class Issuer:
         claims = self._checked(request)
         if self._reuse is None:
             return self._signer.sign(claims)
-        earlier = self._reuse.find(request.caller, self._signer.preview(claims).kid, claims)
+        earlier = self._reuse.find(request.caller, self._signer.signing_kid(), claims)
         if earlier is not None and not self._is_revoked(earlier):
             self._signer.reused(earlier)
             return earlier
@@ -164,7 +164,7 @@ class Issuer:
                 subject=claims.subject,
                 issued_at=claims.issued_at,
             )
-        return Scope(subject=claims.subject, payload=claims.payload())
+        return Scope(subject=claims.subject, payload=claims.payload)
 
     def scope_of_token(self, compact: str) -> Scope:
         """The scope of a token issued earlier. Raises UsherError with a TOKEN reason."""
@@ -179,23 +179,19 @@ class Issuer:
         """
         claims = self.claims(request)
         if self._revocations is not None:
-            self._check_known(self._revocations, self._signer.preview(claims))
+            self._check_known(self._revocations, claims, self._signer.signing_kid())
         return claims
 
-    def _check_known(self, revocations: Revocations, issued: Issued) -> None:
+    def _check_known(self, revocations: Revocations, claims: Claims, kid: str) -> None:
         revocations.check_known(
-            path="subject",
-            jti=issued.claims.jti,
-            subject=issued.claims.subject,
-            kid=issued.kid,
-            issued_at=issued.claims.issued_at,
+            path="subject", jti=claims.jti, subject=claims.subject, kid=kid, issued_at=claims.issued_at
         )
 
     def _is_revoked(self, issued: Issued) -> bool:
         if self._revocations is None:
             return False
         try:
-            self._check_known(self._revocations, issued)
+            self._check_known(self._revocations, issued.claims, issued.kid)
         except UsherError:
             return True
         return False

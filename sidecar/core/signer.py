@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from sidecar.core import jws
-from sidecar.core.claims import Claims, Json
+from sidecar.core.claims import Claims, Json, to_json
 from sidecar.core.clock import Clock
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, TokenIssued, TokenRefused, TokenReused
@@ -101,7 +101,7 @@ class Signer:
     def sign(self, claims: Claims) -> Issued:
         """Signs claims. Raises UsherError SIGNING_UNAVAILABLE past the active key's hard end."""
         key = self._signing_key()
-        compact = self._sign(key, claims.payload(), claims.issued_at, claims.expires_at)
+        compact = self._sign(key, claims.payload_json, claims.issued_at, claims.expires_at)
         return Issued(compact=compact, kid=key.public.kid, alg=key.public.algorithm.value, claims=claims)
 
     def reused(self, issued: Issued) -> None:
@@ -118,10 +118,10 @@ class Signer:
         assert isinstance(expires_at, int)
         # Not its `iat`: claims may be signed anew long after they were issued.
         issued_at = min(int(self._clock.now()), expires_at)
-        return self._sign(key, payload, issued_at, expires_at)
+        return self._sign(key, to_json(payload), issued_at, expires_at)
 
-    def _sign(self, key: SigningKey, payload: Mapping[str, Json], issued_at: int, expires_at: int) -> str:
-        compact = jws.sign(key, payload)
+    def _sign(self, key: SigningKey, payload_json: bytes, issued_at: int, expires_at: int) -> str:
+        compact = jws.sign_json(key, payload_json)
         self._last_use = max(self._last_use, issued_at)
         self._observer(
             TokenIssued(
@@ -129,6 +129,10 @@ class Signer:
             )
         )
         return compact
+
+    def signing_kid(self) -> str:
+        """The kid of the key that `sign` would use. Raises as it does."""
+        return self._signing_key().public.kid
 
     def preview(self, claims: Claims) -> Issued:
         """What `sign` would give, without a signature. Raises as it does."""

@@ -42,7 +42,7 @@ class TokenService:
             jti=issued.claims.jti,
             issue_time=timestamp(issued.claims.issued_at),
             expire_time=timestamp(issued.claims.expires_at),
-            claims=dict_to_struct(issued.claims.payload()),
+            claims=dict_to_struct(issued.claims.payload),
         ).SerializeToString()
 
     async def verify_token(self, request: pb.VerifyTokenRequest, caller: Caller) -> bytes:

@@ -149,7 +149,7 @@ def test_subjects_that_cannot_be(subject: str) -> None:
 
 
 def test_payload_has_integer_times_and_the_forms_of_aud() -> None:
-    payload = claims().payload()
+    payload = claims().payload
     assert payload == {
         "iss": "https://issuer.example",
         "sub": "alice",
@@ -159,8 +159,8 @@ def test_payload_has_integer_times_and_the_forms_of_aud() -> None:
         "jti": "id-1",
         "tenant_id": "acme",
     }
-    assert claims(audiences=("a",)).payload()["aud"] == "a"
-    assert claims(audiences=("a", "b")).payload()["aud"] == ["a", "b"]
+    assert claims(audiences=("a",)).payload["aud"] == "a"
+    assert claims(audiences=("a", "b")).payload["aud"] == ["a", "b"]
 
 
 names = st.text(

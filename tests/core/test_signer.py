@@ -52,7 +52,7 @@ def claims(clock: FakeClock, ttl: int = 300) -> Claims:
 def test_a_signed_token_verifies_until_it_expires(signer: Signer, clock: FakeClock, seen: Recorder) -> None:
     issued = signer.sign(claims(clock))
     verified = signer.verify(issued.compact, audience="app")
-    assert verified.claims == issued.claims.payload()
+    assert verified.claims == issued.claims.payload
     assert seen.of(TokenIssued) == [TokenIssued(alg="ES256", kid=issued.kid, ttl_seconds=300)]
     clock.set_back(-300)
     with pytest.raises(UsherError) as caught:
@@ -186,7 +186,7 @@ def test_a_ring_without_an_active_key_never_comes_into_force(signer: Signer) -> 
 
 
 def test_claims_of_a_scope_are_signed_as_they_are(signer: Signer, clock: FakeClock, seen: Recorder) -> None:
-    payload = claims(clock, ttl=300).payload()
+    payload = claims(clock, ttl=300).payload
     compact = signer.sign_payload(payload)
     assert signer.verify(compact).claims == payload
     assert [event.ttl_seconds for event in seen.of(TokenIssued)] == [300]
@@ -195,7 +195,7 @@ def test_claims_of_a_scope_are_signed_as_they_are(signer: Signer, clock: FakeClo
 async def test_claims_that_are_signed_anew_keep_the_key_for_as_long_as_they_hold(
     signer: Signer, clock: FakeClock
 ) -> None:
-    payload = claims(clock, ttl=300).payload()
+    payload = claims(clock, ttl=300).payload
     await clock.advance(200)
     signer.sign_payload(payload)
     assert signer.last_use == clock.now()
