@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar, TypeVarTuple
@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from sidecar.core.callers import Caller
 from sidecar.core.clock import Clock
-from sidecar.core.deadline import set_deadline
+from sidecar.core.deadline import OutOfTime, set_deadline, within
 from sidecar.core.errors import Reason, UsherError
 from sidecar.core.events import Observer, RpcFault, RpcFinished
 from sidecar.core.policy import Authorizer
@@ -157,19 +157,22 @@ class Calls:
             started = clock.monotonic()
             request_id = _request_id(arrival)
             remaining = _remaining(arrival, deadlines)
-            deadline = asyncio.timeout(remaining)
             caller: Caller | None = None
             code, failed_with = "OK", None
+
+            async def answer() -> bytes:
+                nonlocal caller
+                # Who may not call the method learns nothing about the request (AIP-211).
+                caller = await arrival.caller()
+                check_needs(access, caller)
+                admit(caller, method)
+                return await behaviour(parse(data), caller, *rest)
+
             try:
                 self._enter(remaining, may_wait=may_wait)
                 try:
                     set_deadline(started + remaining)
-                    async with deadline:
-                        # Who may not call the method learns nothing about the request (AIP-211).
-                        caller = await arrival.caller()
-                        check_needs(access, caller)
-                        admit(caller, method)
-                        return await behaviour(parse(data), caller, *rest)
+                    return await within(remaining, answer())
                 finally:
                     self._leave()
             except UsherError as error:
@@ -178,14 +181,14 @@ class Calls:
                 # A transport cancels the call as well when its deadline passes, and sometimes comes first.
                 code, failed_with = "CANCELLED", _deadline_exceeded() if _is_past(arrival) else None
                 raise
+            except OutOfTime:
+                failed_with = _deadline_exceeded()
             except Exception as error:
-                if isinstance(error, TimeoutError) and deadline.expired():
-                    failed_with = _deadline_exceeded()
-                else:  # a fault of ours: the caller learns that, the log learns the rest
-                    observer(RpcFault(method=f"{service}/{method}", request_id=request_id, error=error))
-                    failed_with = UsherError(
-                        Reason.INTERNAL, f"an unexpected fault; the log has the cause under {request_id}"
-                    )
+                # A fault of ours: the caller learns that, the log learns the rest.
+                observer(RpcFault(method=f"{service}/{method}", request_id=request_id, error=error))
+                failed_with = UsherError(
+                    Reason.INTERNAL, f"an unexpected fault; the log has the cause under {request_id}"
+                )
             finally:
                 if failed_with is not None:
                     code = CODES[failed_with.reason].name
@@ -234,4 +237,4 @@ def _request_id(arrival: Arrival) -> str:
     for value in arrival.request_ids():
         if _REQUEST_ID.match(value):
             return value
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
