@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sidecar.app import public_http
 from sidecar.app.backends import BackendParts, build_backend
@@ -62,6 +63,11 @@ from sidecar.telemetry.metrics import Metrics
 from sidecar.web.probes import Probes
 from sidecar.web.public_process import PublicProcess
 from sidecar.web.server import HttpListener
+
+_CHANGE_CHECKS: Final[frozenset[type]] = frozenset(
+    {DatabaseStateChanged, CallerKeysFetched, RevocationsRead, KeyStoreStateChanged}
+)
+"""The events after which a check may say something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +132,7 @@ async def build(config: Config, clock: Clock, reload: asyncio.Event, above: Abov
         log(event)
         if isinstance(event, JwksServed) and event.version:
             fetches.note(event.agent, event.version)
-        if isinstance(
-            event, DatabaseStateChanged | CallerKeysFetched | RevocationsRead | KeyStoreStateChanged
-        ):
+        if type(event) in _CHANGE_CHECKS:
             for listener in wake:
                 listener()
 

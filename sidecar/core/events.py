@@ -1,6 +1,7 @@
 """Everything worth observing, as records. Log and metrics are two readers of them.
 
-No record holds a claim, token, key, parameter or SQL text.
+No record holds a claim, token, key, parameter or SQL text. Those that calls make are not frozen, which would
+more than double what they cost; nobody changes one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RpcFinished:
     """A gRPC call was answered. `code` is the gRPC status name, `reason` an ErrorReason or "".
 
@@ -45,7 +46,7 @@ class CallsRefused:
     inside: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TokenIssued:
     """A token was signed."""
 
@@ -69,7 +70,7 @@ class TokenRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class QueryFinished:
     """A scoped query or transaction ended. `outcome` is "ok" or an ErrorReason.
 
@@ -241,7 +242,7 @@ class SafetyWeakened:
     consequence: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PolicyDecided:
     """The policy allowed or refused a call. `caller` is a name of the policy, "anonymous" or "unknown".
 

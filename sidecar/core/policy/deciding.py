@@ -90,11 +90,15 @@ class Verdict(enum.StrEnum):
 
 
 class Step(NamedTuple):
-    """What one rule said: its path in the policy, its verdict, and why. A tuple: a call makes a dozen."""
+    """What one rule said: its path in the policy, its verdict, and why."""
 
     rule: str
     verdict: Verdict
     why: str
+
+
+_Said = tuple[str, Verdict, str]
+"""A step before it has names: each call makes a dozen, and drops them."""
 
 
 def decide(policy: Policy, caller: Caller, *asks: Ask) -> Grant:
@@ -118,7 +122,7 @@ def one_grant(grants: Sequence[Grant]) -> Grant:
     Raises POLICY_REFUSED should it not be: statements under different roles, claims or limits cannot share a
     transaction.
     """
-    if any(grant != grants[0] for grant in grants):
+    if any(grant != grants[0] for grant in grants[1:]):
         raise UsherError(
             Reason.POLICY_REFUSED,
             "callers: the rules differ for these statements; send them apart",
@@ -134,16 +138,16 @@ def check_method(policy: Policy, caller: Caller, method: str) -> None:
 
 def explain(policy: Policy, caller: Caller, ask: Ask) -> list[Step]:
     """Every step of the decision, those after a refusal too; the first refusal is the one that decides."""
-    return list(_steps(policy, caller, ask))
+    return [Step(*said) for said in _steps(policy, caller, ask)]
 
 
-def _raise_first(steps: Iterator[Step]) -> None:
-    for step in steps:
-        if step.verdict is Verdict.REFUSE:
-            raise UsherError(Reason.POLICY_REFUSED, f"{step.rule}: {step.why}", {"rule": step.rule})
+def _raise_first(steps: Iterator[_Said]) -> None:
+    for rule, verdict, why in steps:
+        if verdict is Verdict.REFUSE:
+            raise UsherError(Reason.POLICY_REFUSED, f"{rule}: {why}", {"rule": rule})
 
 
-def _steps(policy: Policy, caller: Caller, ask: Ask) -> Iterator[Step]:
+def _steps(policy: Policy, caller: Caller, ask: Ask) -> Iterator[_Said]:
     yield from _method_steps(policy, caller, ask.method)
     rules = policy.callers.get(caller.name)
     if rules is None:
@@ -152,39 +156,39 @@ def _steps(policy: Policy, caller: Caller, ask: Ask) -> Iterator[Step]:
     if ask.principal is not None:
         yield from _principal_steps(path, rules, caller, ask.principal)
     elif ask.method in _SPEAKS_FOR_USER:
-        yield Step(f"{path}.subjects", Verdict.REFUSE, "the call names no subject")
+        yield (f"{path}.subjects", Verdict.REFUSE, "the call names no subject")
     if ask.method == "IssueToken":
         yield from _ttl_steps(path, rules, ask)
     if ask.method in _RUNS_STATEMENTS:
         yield from _run_steps(path, rules, ask.run or Run(free=True))
     if ask.method in _HAS_ROLE:
         role = _role(rules, caller, ask.principal)
-        yield Step(f"{path}.roles", Verdict.LIMIT, f"statements run as {role or 'database_role'}")
+        yield (f"{path}.roles", Verdict.LIMIT, f"statements run as {role or 'database_role'}")
 
 
-def _method_steps(policy: Policy, caller: Caller, method: str) -> Iterator[Step]:
+def _method_steps(policy: Policy, caller: Caller, method: str) -> Iterator[_Said]:
     rules = policy.callers.get(caller.name)
     if rules is None:
-        yield Step("callers", Verdict.REFUSE, "the policy has no such caller")
+        yield ("callers", Verdict.REFUSE, "the policy has no such caller")
         return
     path = f"callers.{caller.name}"
-    yield Step(path, Verdict.ALLOW, "the policy has this caller")
+    yield (path, Verdict.ALLOW, "the policy has this caller")
     if method in rules.methods:
-        yield Step(f"{path}.methods", Verdict.ALLOW, "the method is listed")
+        yield (f"{path}.methods", Verdict.ALLOW, "the method is listed")
     else:
-        yield Step(f"{path}.methods", Verdict.REFUSE, "the method is not listed")
+        yield (f"{path}.methods", Verdict.REFUSE, "the method is not listed")
     if method in ADMIN_METHODS:
         if rules.admin and caller.admin:
-            yield Step(f"{path}.admin", Verdict.ALLOW, "the caller is an admin")
+            yield (f"{path}.admin", Verdict.ALLOW, "the caller is an admin")
         else:
-            yield Step(f"{path}.admin", Verdict.REFUSE, "the method needs an admin caller")
+            yield (f"{path}.admin", Verdict.REFUSE, "the method needs an admin caller")
 
 
-def _principal_steps(path: str, rules: Rules, caller: Caller, principal: Principal) -> Iterator[Step]:
+def _principal_steps(path: str, rules: Rules, caller: Caller, principal: Principal) -> Iterator[_Said]:
     if any_matches(rules.subjects, principal.subject):
-        yield Step(f"{path}.subjects", Verdict.ALLOW, "an entry matches the subject")
+        yield (f"{path}.subjects", Verdict.ALLOW, "an entry matches the subject")
     else:
-        yield Step(f"{path}.subjects", Verdict.REFUSE, "no entry matches the subject")
+        yield (f"{path}.subjects", Verdict.REFUSE, "no entry matches the subject")
     if principal.audiences is not None:
         yield _audience_step(f"{path}.audiences", rules, principal.audiences, principal.signed)
     for name in sorted(rules.claims):
@@ -192,41 +196,41 @@ def _principal_steps(path: str, rules: Rules, caller: Caller, principal: Princip
     if not rules.other_claims:
         for name in sorted(principal.claims.keys() - rules.claims.keys()):
             named = f"the claim {name}" if _PLAIN_NAME.match(name) else "a claim"
-            yield Step(f"{path}.other_claims", Verdict.REFUSE, f"{named} is none of those in {path}.claims")
+            yield (f"{path}.other_claims", Verdict.REFUSE, f"{named} is none of those in {path}.claims")
 
 
-def _audience_step(rule: str, rules: Rules, audiences: tuple[str, ...], signed: bool) -> Step:
+def _audience_step(rule: str, rules: Rules, audiences: tuple[str, ...], signed: bool) -> _Said:
     allowed = [any_matches(rules.audiences, audience) for audience in audiences]
     if not audiences:
         if rules.audiences:
-            return Step(rule, Verdict.REFUSE, "one of these audiences must be named")
-        return Step(rule, Verdict.ALLOW, "no audience is named")
+            return (rule, Verdict.REFUSE, "one of these audiences must be named")
+        return (rule, Verdict.ALLOW, "no audience is named")
     if all(allowed) or (signed and any(allowed)):
-        return Step(rule, Verdict.ALLOW, "entries match the audiences")
-    return Step(rule, Verdict.REFUSE, "no entry matches an audience")
+        return (rule, Verdict.ALLOW, "entries match the audiences")
+    return (rule, Verdict.REFUSE, "no entry matches an audience")
 
 
 def _claim_steps(
     path: str, rule: ClaimRule, name: str, caller: Caller, claims: Mapping[str, Any]
-) -> Iterator[Step]:
+) -> Iterator[_Said]:
     sent = claims.get(name, _MISSING)
     if isinstance(rule, ListedClaim):
         # An empty list names no value, and would pass `values` without being any of them.
         if sent is _MISSING or (sent == [] and rule.required):
             if rule.required:
-                yield Step(path, Verdict.REFUSE, "the claim is required")
+                yield (path, Verdict.REFUSE, "the claim is required")
         elif rule.allows(sent):
-            yield Step(path, Verdict.ALLOW, "the value is allowed")
+            yield (path, Verdict.ALLOW, "the value is allowed")
         else:
-            yield Step(path, Verdict.REFUSE, "the value is not one of those allowed")
+            yield (path, Verdict.REFUSE, "the value is not one of those allowed")
         return
     value = _set_value(rule, caller)
     if value is _MISSING:
-        yield Step(path, Verdict.REFUSE, "the caller's proof does not establish what the claim is made from")
+        yield (path, Verdict.REFUSE, "the caller's proof does not establish what the claim is made from")
     elif sent is _MISSING or same(sent, value):
-        yield Step(path, Verdict.ADD, "the sidecar sets this claim")
+        yield (path, Verdict.ADD, "the sidecar sets this claim")
     else:
-        yield Step(path, Verdict.REFUSE, "the sidecar sets this claim to another value; leave it out")
+        yield (path, Verdict.REFUSE, "the sidecar sets this claim to another value; leave it out")
 
 
 def _set_value(rule: FixedClaim | DerivedClaim, caller: Caller) -> Any:
@@ -235,34 +239,36 @@ def _set_value(rule: FixedClaim | DerivedClaim, caller: Caller) -> Any:
     return caller.attributes.get(rule.attribute, _MISSING)
 
 
-def _ttl_steps(path: str, rules: Rules, ask: Ask) -> Iterator[Step]:
+def _ttl_steps(path: str, rules: Rules, ask: Ask) -> Iterator[_Said]:
     if rules.max_ttl is None:
         return
     verdict = Verdict.REFUSE if ask.ttl is not None and ask.ttl > rules.max_ttl else Verdict.LIMIT
-    yield Step(f"{path}.max_ttl", verdict, f"a token lives {rules.max_ttl} s at most")
+    yield (f"{path}.max_ttl", verdict, f"a token lives {rules.max_ttl} s at most")
 
 
-def _run_steps(path: str, rules: Rules, run: Run) -> Iterator[Step]:
+def _run_steps(path: str, rules: Rules, run: Run) -> Iterator[_Said]:
     if rules.free_sql:
-        yield Step(f"{path}.sql", Verdict.ALLOW, "any SQL is allowed")
+        yield (f"{path}.sql", Verdict.ALLOW, "any SQL is allowed")
     elif run.free or run.statement is None:
         why = "only named statements are allowed" if rules.statements else "no SQL is allowed"
-        yield Step(f"{path}.sql", Verdict.REFUSE, why)
+        yield (f"{path}.sql", Verdict.REFUSE, why)
     elif run.statement in rules.statements:
-        yield Step(f"{path}.sql", Verdict.ALLOW, "the named statement is listed")
+        yield (f"{path}.sql", Verdict.ALLOW, "the named statement is listed")
     else:
-        yield Step(f"{path}.sql", Verdict.REFUSE, "the named statement is not listed")
+        yield (f"{path}.sql", Verdict.REFUSE, "the named statement is not listed")
     if rules.read_only:
-        yield Step(f"{path}.read_only", Verdict.LIMIT, "the transaction is read-only")
+        yield (f"{path}.read_only", Verdict.LIMIT, "the transaction is read-only")
     if rules.max_rows is not None:
         above = run.max_rows is not None and run.max_rows > rules.max_rows
         verdict = Verdict.REFUSE if above else Verdict.LIMIT
-        yield Step(f"{path}.max_rows", verdict, f"a query returns {rules.max_rows} rows at most")
+        yield (f"{path}.max_rows", verdict, f"a query returns {rules.max_rows} rows at most")
     if rules.statement_timeout is not None:
         above = run.timeout is not None and run.timeout > rules.statement_timeout
         verdict = Verdict.REFUSE if above else Verdict.LIMIT
-        yield Step(
-            f"{path}.statement_timeout", verdict, f"a statement runs {rules.statement_timeout:g} s at most"
+        yield (
+            f"{path}.statement_timeout",
+            verdict,
+            f"a statement runs {rules.statement_timeout:g} s at most",
         )
 
 
