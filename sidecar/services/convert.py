@@ -37,8 +37,21 @@ def _value(value: Any) -> Any:
 def dict_to_struct(payload: Mapping[str, Any]) -> Struct:
     """A JSON object as a Struct. Its integers are exact: core.claims admits none of 2^53 or more."""
     struct = Struct()
-    struct.update(dict(payload))
+    fill_struct(struct, payload)
     return struct
+
+
+def fill_struct(struct: Struct, payload: Mapping[str, Any]) -> None:
+    """The same, in a Struct that is part of a message: no copy is made of it."""
+    fields = struct.fields
+    for name, value in payload.items():
+        # The common types first: Struct's own way asks for each of the others before.
+        if type(value) is str:
+            fields[name].string_value = value
+        elif type(value) is int:
+            fields[name].number_value = value
+        else:
+            struct[name] = value
 
 
 def seconds(duration: Duration) -> float:

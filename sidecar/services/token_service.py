@@ -8,7 +8,7 @@ from sidecar.core.callers import Caller
 from sidecar.core.issuer import Issuer, TokenRequest
 from sidecar.core.policy import Ask, Authorizer, Principal
 from sidecar.core.signer import Signer
-from sidecar.services.convert import dict_to_struct, seconds, struct_to_dict, timestamp
+from sidecar.services.convert import dict_to_struct, fill_struct, seconds, struct_to_dict, timestamp
 
 
 class TokenService:
@@ -35,15 +35,14 @@ class TokenService:
             caller=caller.name,
         )
         issued = self._issuer.preview(asked) if request.validate_only else self._issuer.issue(asked)
-        return pb.IssueTokenResponse(
-            token=issued.compact,
-            kid=issued.kid,
-            alg=issued.alg,
-            jti=issued.claims.jti,
-            issue_time=timestamp(issued.claims.issued_at),
-            expire_time=timestamp(issued.claims.expires_at),
-            claims=dict_to_struct(issued.claims.payload),
-        ).SerializeToString()
+        response = pb.IssueTokenResponse(
+            token=issued.compact, kid=issued.kid, alg=issued.alg, jti=issued.claims.jti
+        )
+        # In place: each part that is made apart would be copied.
+        response.issue_time.seconds = issued.claims.issued_at
+        response.expire_time.seconds = issued.claims.expires_at
+        fill_struct(response.claims, issued.claims.payload)
+        return response.SerializeToString()
 
     async def verify_token(self, request: pb.VerifyTokenRequest, caller: Caller) -> bytes:
         """Returns a token's claims, or raises why it is refused."""
