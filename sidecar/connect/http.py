@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         """Ready for a request."""
         self._url = b""
-        self._head_bytes = 0
+        self._head_bytes = self._fields_bytes = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None
         self._chunks: list[bytes] = []
@@ -166,14 +166,13 @@ class Connection(asyncio.Protocol):
         if self._request is not None:
             return  # a trailer, of which none means anything here
         self._headers.append((name.lower(), value))
-        if len(self._headers) > MAX_HEADERS:
+        self._fields_bytes += len(name) + len(value)
+        if len(self._headers) > MAX_HEADERS or self._fields_bytes > MAX_HEAD_BYTES:
             raise _Refused(431)
 
     def on_headers_complete(self) -> None:
         if self._task is not None:
             return  # of a request that is not taken
-        if sum(len(name) + len(value) for name, value in self._headers) > MAX_HEAD_BYTES:
-            raise _Refused(431)
         path = self._url.partition(b"?")[0].decode("latin-1")
         request = Request(self._parser.get_method().decode("latin-1"), path, self._headers, self._peer)
         self._request = request

@@ -23,26 +23,26 @@ class Peer:
 class Request:
     """A request. Header names are in lower case. `too_large`: its body is not here, nor will be."""
 
-    __slots__ = ("body", "headers", "method", "path", "peer", "too_large")
+    __slots__ = ("_fields", "body", "method", "path", "peer", "too_large")
 
     def __init__(self, method: str, path: str, headers: list[tuple[bytes, bytes]], peer: Peer) -> None:
         self.method = method
         self.path = path
-        self.headers = headers
+        self._fields: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            self._fields.setdefault(name, []).append(value)
         self.peer = peer
         self.body = b""
         self.too_large = False
 
     def every(self, name: bytes) -> tuple[str, ...]:
         """Every value of a header field."""
-        return tuple(value.decode("latin-1") for key, value in self.headers if key == name)
+        return tuple([value.decode("latin-1") for value in self._fields.get(name, ())])
 
     def first(self, name: bytes) -> str:
         """The first value of a header field; "" when there is none."""
-        for key, value in self.headers:
-            if key == name:
-                return value.decode("latin-1")
-        return ""
+        values = self._fields.get(name)
+        return values[0].decode("latin-1") if values else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import grpc
@@ -18,31 +18,41 @@ from sidecar.services.contract import request_parser
 
 M = TypeVar("M", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
+Metadata = Iterable[tuple[str, str | bytes]]
 
-Identify = Callable[["Context", Listener], Awaitable[Caller]]
+Identify = Callable[["Arrival", Listener], Awaitable[Caller]]
 """Who makes a call. Raises UsherError for a caller that proves nothing where a proof is needed."""
 
 
-class _Arrival:
-    """One gRPC call."""
+class Arrival:
+    """One gRPC call. Its metadata is read once: gRPC makes it anew for whoever asks."""
 
-    __slots__ = ("_context", "_identify", "_listener", "time_remaining")
+    __slots__ = ("_context", "_identify", "_listener", "metadata", "time_remaining")
 
     def __init__(self, context: Context, identify: Identify, listener: Listener) -> None:
         self._context = context
         self._identify = identify
         self._listener = listener
+        self.metadata: Metadata = context.invocation_metadata() or ()
         self.time_remaining = context.time_remaining
 
     def request_ids(self) -> tuple[str, ...]:
+        """As services.calls.Arrival."""
         return tuple(
-            value
-            for key, value in self._context.invocation_metadata() or ()
-            if key == "x-request-id" and isinstance(value, str)
+            [value for key, value in self.metadata if key == "x-request-id" and isinstance(value, str)]
         )
 
     async def caller(self) -> Caller:
-        return await self._identify(self._context, self._listener)
+        """As services.calls.Arrival."""
+        return await self._identify(self, self._listener)
+
+    def peer(self) -> str:
+        """The other end of the connection, as gRPC shows it."""
+        return self._context.peer()
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """What TLS has verified."""
+        return self._context.auth_context()
 
 
 class CallFactory:
@@ -68,7 +78,7 @@ class CallFactory:
 
         async def handle(data: bytes, context: Context) -> bytes:
             try:
-                return await run(_Arrival(context, identify, listener), data, parse)
+                return await run(Arrival(context, identify, listener), data, parse)
             except RefusedCall as refused:
                 refusal = Refusal(refused.error, refused.request_id)
             await context.abort_with_status(refusal)
@@ -98,7 +108,7 @@ class CallFactory:
                     raise asyncio.CancelledError from None
 
             try:
-                return await run(_Arrival(context, identify, listener), data, parse, write)
+                return await run(Arrival(context, identify, listener), data, parse, write)
             except RefusedCall as refused:
                 refusal = Refusal(refused.error, refused.request_id)
             await context.abort_with_status(refusal)

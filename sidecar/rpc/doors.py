@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
-
-import grpc.aio
+from typing import Final
 
 from sidecar.core.callers import Proof, unproven
+from sidecar.rpc.calls import Arrival
 from sidecar.rpc.peer_relay import PeerRelay
 from sidecar.rpc.tls import Tls
 from sidecar.services.callers import Facts
@@ -27,7 +26,7 @@ class Door:
     takes_anonymous: bool = True
     for_admin: bool = False
 
-    def facts(self, call: grpc.aio.ServicerContext[Any, Any]) -> Facts:
+    def facts(self, call: Arrival) -> Facts:
         """What the call brings. Raises UsherError for a connection that came past the relay."""
         certificate: bytes | None = None
         process: PeerCredentials | None = None
@@ -37,9 +36,7 @@ class Door:
                 raise unproven("the connection did not come through the socket", Proof.UNIX)
         elif self.tls is not None:
             certificate = next(iter(call.auth_context().get("x509_pem_cert", ())), None)
-        authorization = tuple(
-            value for key, value in call.invocation_metadata() or () if key == "authorization"
-        )
+        authorization = tuple([value for key, value in call.metadata if key == "authorization"])
         return Facts(certificate=certificate, process=process, authorization=authorization)
 
 
