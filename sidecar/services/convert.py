@@ -50,6 +50,10 @@ def fill_struct(struct: Struct, payload: Mapping[str, Any]) -> None:
             fields[name].string_value = value
         elif type(value) is int:
             fields[name].number_value = value
+        elif type(value) is list:
+            items = fields[name].list_value
+            items.Clear()  # else one without items would be no value at all
+            items.extend(value)
         else:
             struct[name] = value
 
