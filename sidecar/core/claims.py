@@ -7,12 +7,11 @@ everywhere.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sidecar.core.errors import Reason, UsherError, invalid_field
@@ -41,7 +40,7 @@ _NAME = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]{1,128}\Z")
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
     """A checked set of claims. Times are whole seconds since 1970 (NumericDate, RFC 7519 section 2).
 
@@ -55,10 +54,17 @@ class Claims:
     expires_at: int
     jti: str
     custom: Mapping[str, Json]
+    payload: Mapping[str, Json] = field(init=False, repr=False, compare=False)
+    """The JSON object to sign: registered claims first, `aud` a string when there is one (4.1.3)."""
+    payload_json: bytes = field(init=False, repr=False, compare=False)
+    """The payload as it is signed."""
 
-    @functools.cached_property
-    def payload(self) -> Mapping[str, Json]:
-        """The JSON object to sign: registered claims first, `aud` a string when there is one (4.1.3)."""
+    def __post_init__(self) -> None:
+        payload = self._payload()
+        object.__setattr__(self, "payload", payload)
+        object.__setattr__(self, "payload_json", to_json(payload))
+
+    def _payload(self) -> dict[str, Json]:
         registered: dict[str, Json] = {"iss": self.issuer, "sub": self.subject}
         if self.audiences:
             registered["aud"] = self.audiences[0] if len(self.audiences) == 1 else list(self.audiences)
@@ -67,11 +73,6 @@ class Claims:
         registered["exp"] = self.expires_at
         registered["jti"] = self.jti
         return registered | dict(self.custom)
-
-    @functools.cached_property
-    def payload_json(self) -> bytes:
-        """The payload as it is signed."""
-        return to_json(self.payload)
 
     def check_size(self) -> None:
         """Raises CLAIMS_TOO_LARGE when the payload would not fit."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from sidecar.core.claims import REGISTERED, Json, custom_claims, to_json
 from sidecar.core.errors import Reason, UsherError
-from sidecar.core.keys import Algorithm, PrivateKey, PublicKey, SigningKey, base64url
+from sidecar.core.keys import PrivateKey, PublicKey, SigningKey, base64url
 
 MAX_TOKEN_BYTES: Final = 16_384
 """Longest token that is looked at; those issued here stay below 12 KiB."""
@@ -73,14 +72,8 @@ def sign(key: SigningKey, payload: Mapping[str, Json]) -> str:
 
 def sign_json(key: SigningKey, payload_json: bytes) -> str:
     """The same of a payload that is JSON already."""
-    signed = f"{_header_of(key.public.algorithm, key.public.kid)}.{base64url(payload_json)}"
+    signed = f"{key.public.jws_header}.{base64url(payload_json)}"
     return f"{signed}.{base64url(_signature(key.private, signed.encode('ascii')))}"
-
-
-@functools.lru_cache(maxsize=64)
-def _header_of(algorithm: Algorithm, kid: str) -> str:
-    header = {"alg": algorithm.value, "kid": kid, "typ": "JWT"}
-    return base64url(json.dumps(header, separators=(",", ":")).encode("ascii"))
 
 
 def _signature(private: PrivateKey, signed: bytes) -> bytes:

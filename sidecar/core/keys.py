@@ -38,6 +38,8 @@ class PublicKey:
     jwk: Mapping[str, str]
     """The JWK as published, with `use`, `alg` and `kid`."""
     verification_key: VerificationKey
+    jws_header: str
+    """The header of the tokens that are signed with it (RFC 7515 section 4), in base64url."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,14 @@ def _published(key: VerificationKey) -> PublicKey:
         required = {"e": _unsigned(numbers.e), "kty": "RSA", "n": _unsigned(numbers.n)}
     kid = thumbprint(required)
     jwk = required | {"use": "sig", "alg": algorithm.value, "kid": kid}
-    return PublicKey(kid=kid, algorithm=algorithm, jwk=jwk, verification_key=key)
+    header = {"alg": algorithm.value, "kid": kid, "typ": "JWT"}
+    return PublicKey(
+        kid=kid,
+        algorithm=algorithm,
+        jwk=jwk,
+        verification_key=key,
+        jws_header=base64url(json.dumps(header, separators=(",", ":")).encode("ascii")),
+    )
 
 
 def public_key(jwk: Mapping[str, str]) -> PublicKey:
