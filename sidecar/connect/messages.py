@@ -35,6 +35,10 @@ class Request:
         self.body = b""
         self.too_large = False
 
+    def has(self, name: bytes) -> bool:
+        """Whether there is such a header field."""
+        return name in self._fields
+
     def every(self, name: bytes) -> tuple[str, ...]:
         """Every value of a header field."""
         return tuple([value.decode("latin-1") for value in self._fields.get(name, ())])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -66,7 +67,13 @@ class Form:
 
 def content_type(request: Request) -> bytes:
     """The media type of a request's body, without parameters."""
-    return request.first(b"content-type").partition(";")[0].strip().lower().encode("latin-1")
+    return _media_type(request.first(b"content-type"))
+
+
+@functools.lru_cache(maxsize=64)
+def _media_type(field: str) -> bytes:
+    """The type in a field that is the same with nearly every request."""
+    return field.partition(";")[0].strip().lower().encode("latin-1")
 
 
 UNARY: Final = Form(proto=PROTO_TYPE, json=JSON_TYPE, compression=b"content-encoding")

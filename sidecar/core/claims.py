@@ -136,7 +136,10 @@ def custom_claims(raw: Mapping[str, Any], path: str = "claims") -> dict[str, Jso
             raise _claim_error(
                 path, name, "must be a string or null; verifiers read it so", Reason.INVALID_FIELD
             )
-        checked[name] = _checked(value, f"{path}.{name}", depth=2)
+        if type(value) is str and "\0" not in value:  # the usual claim, whose path is not needed
+            checked[name] = value
+        else:
+            checked[name] = _checked(value, f"{path}.{name}", depth=2)
     return checked
 
 

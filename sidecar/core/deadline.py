@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import types
 from collections.abc import Coroutine, Generator
 from contextvars import ContextVar
@@ -59,14 +58,13 @@ async def _timed(seconds: float, work: Generator[Any, Any, T]) -> T:
 @types.coroutine
 def _begun(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
     """Awaits work that has begun, and waits."""
-    while True:
-        try:
-            sent = yield waits_for
-        except BaseException as error:
-            go_on = functools.partial(work.throw, error)
-        else:
-            go_on = functools.partial(work.send, sent)
-        try:
-            waits_for = go_on()
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as error:  # the task's cancellation
+                waits_for = work.throw(error)
+            else:
+                waits_for = work.send(sent)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
