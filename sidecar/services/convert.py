@@ -20,11 +20,14 @@ from sidecar.services.convert_values import column_data
 
 def struct_to_dict(struct: Struct) -> dict[str, Any]:
     """The JSON object in a Struct. Numbers are floats here; core.claims gives integers back."""
-    return {name: _value(value) for name, value in struct.fields.items()}
+    fields = struct.fields  # whose items() is Python's own, and slower than asking for each
+    return {name: _value(fields[name]) for name in fields}
 
 
 def _value(value: Any) -> Any:
     kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return value.string_value
     if kind == "struct_value":
         return struct_to_dict(value.struct_value)
     if kind == "list_value":
