@@ -35,6 +35,11 @@ class Request:
         self.body = b""
         self.too_large = False
 
+    @property
+    def names(self) -> tuple[bytes, ...]:
+        """The names of its header fields, each once, in the order in which they came."""
+        return tuple(self._fields)
+
     def has(self, name: bytes) -> bool:
         """Whether there is such a header field."""
         return name in self._fields

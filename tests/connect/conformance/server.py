@@ -93,7 +93,7 @@ def _answered(request: Request, asked: Any, response: Any, opened: Any) -> Respo
 
 def _info(request: Request, asked: Any, opened: Opened) -> Any:
     info = service_pb2.ConformancePayload.RequestInfo()
-    for name in dict.fromkeys(name for name, _ in request.headers):
+    for name in request.names:
         info.request_headers.add(name=name.decode(), value=request.every(name))
     if opened.timeout is not None:
         info.timeout_ms = round(opened.timeout * 1000)
