@@ -42,24 +42,34 @@ def handlers(calls: CallFactory, rpcs: Iterable[UnaryRpc | StreamRpc]) -> Handle
     return found
 
 
-class _ByName:
-    """A server whose methods are found by name when a call comes.
+_OWN_LINE: Final = frozenset({"IssueToken", "VerifyToken", "Check"})
+"""Methods whose calls do not wait behind those of others: tokens, and the health of the whole, are to be had
+while queries flood."""
 
-    A method that is registered before has a waiter of its own, and every call of any method goes through all
-    of the waiters: with a dozen methods that is a twentieth of a small call.
+
+class _Lines:
+    """A server of which only _OWN_LINE is registered; the other methods are found by name, and share a line.
+
+    grpc.aio has a waiter for each registered method, and every call of any method goes through all of them:
+    with a dozen that is a twentieth of a small call, or more.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
         self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
 
-    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        """Does nothing: they are generic ones as well."""
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """As grpc.aio.Server's, for those that have a line of their own."""
+        own = {name: handler for name, handler in handlers.items() if name in _OWN_LINE}
+        self._server.add_registered_method_handlers(service, own)
 
 
 class RpcListener:
     """One gRPC address. `listener` chooses by the access table which RPCs it serves.
 
-    Of each method, at most `max_unread` calls wait to be looked at.
+    At most `max_unread` calls wait in each line to be looked at.
     """
 
     def __init__(
@@ -109,17 +119,18 @@ class RpcListener:
                 ("grpc.server.max_pending_requests_hard_limit", self._max_unread),
             )
         )
+        lines: Any = _Lines(server)
         for service in self.services:
+            lines.add_registered_method_handlers(service, dict(self._handlers[service]))
             server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(service, dict(self._handlers[service])),)
             )
-        by_name: Any = _ByName(server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, by_name)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, lines)
         if self._reflection:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
             services = [*self.services, health_name, reflection.SERVICE_NAME]
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-                reflection.aio.ReflectionServicer(services), by_name
+                reflection.aio.ReflectionServicer(services), lines
             )
         await self.set_serving(dict.fromkeys(("", *self.services), False))
         self.address = self._bind(server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 
 import grpc
@@ -13,7 +14,7 @@ from sidecar.core.events import CallsRefused, RpcFinished
 from sidecar.services.access import Listener
 from sidecar.services.admission import Admission
 from tests.fakes import FakeClock, Recorder
-from tests.rpc.running import ISSUE, LIST_KEYS, PATIENCE, RUN, issue, run, running, until
+from tests.rpc.running import ISSUE, LIST_KEYS, PATIENCE, RUN, VERIFY, issue, run, running, until
 
 LONG = 60.0
 
@@ -168,34 +169,40 @@ async def test_an_operator_is_let_in_when_nobody_else_is() -> None:
 
 
 async def test_calls_that_nobody_looks_at_have_a_bound() -> None:
-    """gRPC itself cancels what is beyond; the others are served when the process has time for them."""
+    """gRPC itself cancels what is beyond; the others are served when the process has time for them.
+
+    Tokens and health do not stand in the line of queries.
+    """
+    check = "grpc.health.v1.Health/Check"
+    sent = [RUN] * 50 + [ISSUE, VERIFY, check]
+    bodies = {RUN: run().SerializeToString(), ISSUE: issue().SerializeToString(), VERIFY: b"", check: b""}
     async with running(max_unread=8) as there:
         await there.start(ISSUE, issue())  # the loop is about to stop: the listener must be known to listen
         some_refused, ended = threading.Event(), threading.Event()
-        codes: list[str] = []
+        codes: dict[int, str] = {}
 
         def send() -> None:
             with grpc.insecure_channel(there.listener.address) as channel:
-                method = channel.unary_unary(f"/{ISSUE}")
-                calls = [method.future(issue().SerializeToString(), timeout=PATIENCE) for _ in range(50)]
 
-                def done(call: grpc.Future) -> None:
-                    codes.append(call.code().name)
-                    if codes[-1] == "CANCELLED":
+                def done(number: int, call: grpc.Future) -> None:
+                    codes[number] = call.code().name
+                    if codes[number] == "CANCELLED":
                         some_refused.set()
-                    if len(codes) == len(calls):
+                    if len(codes) == len(sent):
                         ended.set()
 
-                for call in calls:
-                    call.add_done_callback(done)
+                for number, method in enumerate(sent):
+                    call = channel.unary_unary(f"/{method}").future(bodies[method], timeout=PATIENCE)
+                    call.add_done_callback(functools.partial(done, number))
                 ended.wait(2 * PATIENCE)
 
         sender = threading.Thread(target=send)
         sender.start()
         assert some_refused.wait(PATIENCE)  # and so nothing else runs here meanwhile
         await asyncio.to_thread(sender.join)
-        assert set(codes) == {"OK", "CANCELLED"}
-        assert len(codes) == 50
+        assert set(codes.values()) == {"OK", "CANCELLED", "INVALID_ARGUMENT"}
+        assert [codes[number] for number in (50, 51, 52)] == ["OK", "INVALID_ARGUMENT", "OK"]
+        assert len(codes) == len(sent)
 
 
 async def _outcome(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> str:
