@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import protovalidate
@@ -23,11 +24,9 @@ TEXTS = st.one_of(
     st.sampled_from([63, 64, 255, 256, 16_384, 16_385]).map(lambda length: "ü" * length),
 )
 CLAIMS = st.dictionaries(st.text(max_size=3), st.one_of(st.text(max_size=3), st.booleans()), max_size=2)
-DURATIONS = st.builds(
-    Duration,
-    seconds=st.sampled_from([-(2**63), -1, 0, 1, 315_576_000_000, 315_576_000_001, 2**63 - 1]),
-    nanos=st.sampled_from([-(2**31), -1, 0, 1, 999_999, 1_000_000, 999_999_999, 1_000_000_000, 2**31 - 1]),
-)
+SECONDS = (-(2**63), -1, 0, 1, 315_576_000_000, 315_576_000_001, 2**63 - 1)
+NANOS = (-(2**31), -1, 0, 1, 999_999, 1_000_000, 999_999_999, 1_000_000_000, 2**31 - 1)
+DURATIONS = st.builds(Duration, seconds=st.sampled_from(SECONDS), nanos=st.sampled_from(NANOS))
 SCOPES = st.one_of(
     st.builds(query.Scope),
     st.builds(query.Scope, token=TEXTS),
@@ -107,6 +106,14 @@ def test_what_is_sure_breaks_no_rule(name: str, data: st.DataObject) -> None:
     message = ruled(data.draw(REQUESTS[name]))
     if LOOKS[name](message):
         assert protovalidate.collect_violations(message) == []
+
+
+def test_of_no_timeout_that_breaks_a_rule_it_is_sure() -> None:
+    for seconds, nanos in itertools.product(SECONDS, NANOS):
+        timeout = Duration(seconds=seconds, nanos=nanos)
+        message = ruled(run(statement_timeout=timeout))
+        if LOOKS[message.DESCRIPTOR.full_name](message):
+            assert protovalidate.collect_violations(message) == []
 
 
 @pytest.mark.parametrize("name", LOOKS)
