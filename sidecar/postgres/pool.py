@@ -210,7 +210,7 @@ class Pool:
             return
         try:
             scrubbed = self._scrub(connection)
-        except DRIVER_ERRORS as error:
+        except Exception as error:  # whatever it is, the slot must not be lost
             self._discard(connection, error)
             self._slots.release()
             return
@@ -226,12 +226,11 @@ class Pool:
         self._returning.discard(scrubbed)
         try:
             self._number(connection, scrubbed.result())
+            self._answers()
             kept = self._connections.keep(connection)
-        except (*DRIVER_ERRORS, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # as in _return
             self._discard(connection, error)
             kept = True
-        else:
-            self._answers()
         if kept:
             self._slots.release()
         else:
@@ -268,7 +267,7 @@ class Pool:
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
                 await self._connections.retire(connection)
-        except DRIVER_ERRORS as error:
+        except Exception as error:
             self._discard(connection, error)
         finally:
             self._slots.release()
