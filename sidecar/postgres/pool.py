@@ -23,7 +23,7 @@ from sidecar.postgres.driver import abandon
 from sidecar.postgres.errors import DRIVER_ERRORS, connection_trouble
 from sidecar.postgres.logins import connector
 from sidecar.postgres.relay import Relay, Row
-from sidecar.postgres.sessions import SESSION_SETTINGS, Pooling, scrub
+from sidecar.postgres.sessions import MAY_WRITE, SESSION_SETTINGS, Pooling, scrub
 from sidecar.postgres.slots import Slots
 
 _PROBE_SECONDS: Final = 5.0
@@ -278,9 +278,10 @@ class Pool:
         connection.challenge.number = None
         # What only read is answered before the transaction has ended.
         end = "COMMIT;" if connection.is_in_transaction() else ""
-        number = f";{NEXT_CHALLENGE}" if self._numbers(connection) else ""
         relay: Relay = connection.relay
-        return relay.ask(f"{end}{scrub()}{number}")
+        if self._numbers(connection):
+            return relay.ask(f"{end}{MAY_WRITE};{scrub()};{NEXT_CHALLENGE}")
+        return relay.ask(f"{end}{scrub()}")
 
     def _number(self, connection: asyncpg.Connection[Any], last: Row) -> None:
         """Keeps the number that the scrub's last row gave."""

@@ -41,6 +41,10 @@ the role, RESET ALL restores search_path before a function is called by name. Fu
 value of whatever is marked IMMUTABLE, by mistake or not. DISCARD ALL would also drop the prepared statements
 that asyncpg relies on."""
 
+MAY_WRITE: Final = "SET TRANSACTION READ WRITE"
+"""What goes before a scrub that fetches a number: one Query is one transaction, and it begins as the user has
+left default_transaction_read_only."""
+
 
 class Pooling(enum.StrEnum):
     """Who shares a session of Postgres."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sidecar.core.events import ConnectionDiscarded
 from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.signed_claims import SignedClaimsBackend
@@ -20,6 +22,7 @@ from tests.postgres.scoped import (
 NO_NUMBER = """
 CREATE OR REPLACE FUNCTION usher.next_challenge() RETURNS bigint LANGUAGE sql AS 'SELECT NULL::bigint'
 """
+NO_WRITES = "SELECT set_config('default_transaction_read_only', 'on', false)"
 
 
 async def test_a_session_that_is_given_no_number_costs_no_slot(own_place: Place) -> None:
@@ -34,3 +37,16 @@ async def test_a_session_that_is_given_no_number_costs_no_slot(own_place: Place)
             await admin.execute(NO_NUMBER)
         await watcher.until(lambda: watcher.of(ConnectionDiscarded) != [])
         assert rows(await query(backend, ALICE, "SELECT 1")) == [(1,)]
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+async def test_a_session_whose_user_asked_for_no_writes_has_its_number(place: Place, read_only: bool) -> None:
+    watcher = Watcher()
+    async with running_pool(place.login, max_size=1, observer=watcher) as pool:
+        backend = SignedClaimsBackend(pool, SHARED, CurrentKey(key_of(place.admin)))
+        for _ in range(2):
+            await query(backend, ALICE, NO_WRITES, read_only=read_only)
+        async with pool.lease() as connection:
+            assert connection.challenge.number is not None
+            assert await connection.fetchval("SHOW default_transaction_read_only") == "off"
+    assert watcher.of(ConnectionDiscarded) == []
