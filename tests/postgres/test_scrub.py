@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.events import ConnectionDiscarded
+from sidecar.core.events import ConnectionDiscarded, DatabaseStateChanged
+from sidecar.postgres.check_database import check_database
 from sidecar.postgres.claim_key import CurrentKey
 from sidecar.postgres.signed_claims import SignedClaimsBackend
 from tests.postgres.scoped import (
@@ -50,3 +51,14 @@ async def test_a_session_whose_user_asked_for_no_writes_has_its_number(place: Pl
             assert connection.challenge.number is not None
             assert await connection.fetchval("SHOW default_transaction_read_only") == "off"
     assert watcher.of(ConnectionDiscarded) == []
+
+
+async def test_a_look_is_not_misled_by_a_transaction_that_was_ended_by_the_scrub(place: Place) -> None:
+    watcher = Watcher()
+    async with running_pool(place.login, max_size=1, observer=watcher) as pool:
+        key = key_of(place.admin)
+        backend = SignedClaimsBackend(pool, SHARED, CurrentKey(key))
+        await query(backend, ALICE, "SELECT 1", read_only=True)
+        async with pool.lease() as connection:
+            assert await check_database(connection, SHARED, key) is None
+    assert len(watcher.of(DatabaseStateChanged)) == 1
