@@ -27,6 +27,8 @@ T = TypeVar("T")
 Row = tuple[bytes | None, ...]
 """The values of a row, as text."""
 
+_IDLE = b"I"
+"""ReadyForQuery's status outside of transactions."""
 _CUT = b"s\x00\x00\x00\x04Z\x00\x00\x00\x05T"
 """What asyncpg sees where a call is cut: the portal suspended, the transaction still there."""
 
@@ -170,17 +172,23 @@ class Relay(asyncio.Protocol):
             elif kind in ANY_TIME:
                 self._driver.data_received(data[at:end])
             elif kind == READY:
-                self._end_of_answer()
+                self._kept = b""
+                self._end_of_answer(data[at + HEADER : end])
+                if end < length:
+                    self.data_received(data[end:])
+                return
             at = end
         self._kept = data[at:]
 
-    def _end_of_answer(self) -> None:
+    def _end_of_answer(self, status: bytes) -> None:
         asked, self._asked = self._asked, None
-        self.at_rest = True
+        self.at_rest = status == _IDLE
         if asked is None or asked.done():
             return
         if self._error is not None:
             asked.set_exception(self._error)
+        elif not self.at_rest:
+            asked.set_exception(asyncpg.InterfaceError("a transaction is still open"))
         else:
             asked.set_result(cells(self._row) if self._row else ())
 

@@ -145,7 +145,7 @@ def _message(kind: bytes, body: bytes = b"") -> bytes:
 ROW = _message(b"D", b"\0\1\0\0\0\1x")
 OURS = _message(b"1") + _message(b"2") + ROW + _message(b"C", b"SELECT 1\0")
 STATEMENT = _message(b"2") + ROW * 3 + _message(b"C", b"SELECT 3\0")
-READY = _message(b"Z", b"T")
+READY, IDLE = _message(b"Z", b"T"), _message(b"Z", b"I")
 STATUS = _message(b"S", b"a\0b\0")
 
 
@@ -241,16 +241,14 @@ async def test_what_is_asked_is_read_up_to_its_end(size: int) -> None:
     relay = Relay(heard, Wire())
     asked = relay.ask("BEGIN; SELECT")
     columns = _message(b"T", b"columns")
-    stream = _message(b"C", b"BEGIN\0") + STATUS + columns + ROW + _message(b"C", b"SELECT 1\0") + READY
+    answer = _message(b"C", b"BEGIN\0") + STATUS + columns + ROW + _message(b"C", b"SELECT 1\0") + IDLE
+    stream = answer + STATUS * 2
     for at in range(0, len(stream), size):
-        assert not asked.done()
+        assert asked.done() == (at >= len(answer))
+        assert relay.at_rest == (at == len(answer))
         relay.data_received(stream[at : at + size])
     assert await asked == (b"x",)
-    assert heard.data == STATUS
-    assert relay.at_rest
-    relay.data_received(ROW)
-    assert heard.data == STATUS + ROW
-    assert not relay.at_rest
+    assert heard.data == STATUS * 3
 
 
 async def test_what_is_asked_fails_as_asyncpg_would(connection: asyncpg.Connection) -> None:
@@ -263,6 +261,8 @@ async def test_what_is_asked_fails_as_asyncpg_would(connection: asyncpg.Connecti
     )
     assert not connection.is_in_transaction()
     assert await connection.fetchval("SELECT 3") == 3
+    with pytest.raises(asyncpg.InterfaceError, match="transaction"):
+        await connection.relay.ask("BEGIN; SELECT 1")
 
 
 async def test_while_something_is_asked_nothing_else_is(
