@@ -23,7 +23,8 @@ _PORTAL: Final = "usher_result"
 """A portal with a name outlives other statements of its transaction; it ends with the transaction."""
 CLOSE_RESULT: Final = Step(sql=f"CLOSE {_PORTAL}", usual=answer("CLOSE CURSOR"))
 """Makes room for the portal of a further statement."""
-_SIZED: Final = frozenset((str, bytes, list))
+_SIZED: Final = frozenset((str, bytes))
+_NUMBERS: Final = frozenset((bool, int, float))
 FIRST_ROWS: Final = 128
 """Rows that are taken off Postgres before anything is known of their size."""
 _WIRE_BYTES_OF_VALUE: Final = 16
@@ -146,7 +147,16 @@ async def _within(
 
 def size_of(table: Iterable[Iterable[Any]]) -> int:
     """The least that the values of rows, or of columns, need in a message, in bytes."""
-    return sum(len(value) if type(value) in _SIZED else 1 for values in table for value in values)
+    return sum(
+        len(value) if type(value) in _SIZED else _size_of_array(value) if type(value) is list else 1
+        for values in table
+        for value in values
+    )
+
+
+def _size_of_array(array: list[Any]) -> int:
+    # Numbers are many at times, and have a byte each.
+    return len(array) if array and type(array[0]) in _NUMBERS else size_of((array,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -220,3 +220,14 @@ async def test_the_connection_is_free_when_it_has_failed(backend: SignedClaimsBa
         await refused_transaction(backend, ALICE, *["select 1"] * number, "select 1 / 0")
     assert rows(await query(backend, CAROL, "select id from users")) == [("carol",)]
     assert pool.state.size == 1
+
+
+@pytest.mark.parametrize("value", ["repeat('1', 600000)", "ARRAY[{}]", "ARRAY[{}::bit varying]"])
+async def test_the_results_share_the_room_for_one(place: Place, pool: Pool, value: str) -> None:
+    small = replace(SHARED, max_result_bytes=1_000_000)
+    backend = SignedClaimsBackend(pool, small, CurrentKey(key_of(place.admin)))
+    one = "SELECT " + value.format("repeat('1', 600000)")
+    await transact(backend, ALICE, one, "SELECT 1 WHERE false", "SELECT 2")
+    refused = await refused_transaction(backend, ALICE, one, one)
+    assert refused.reason is Reason.RESULT_TOO_LARGE
+    assert "together" in refused.message
