@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from sidecar.core.clock import Clock
+from sidecar.core.coroutines import go_on
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def within(seconds: float, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, 
         waits_for = work.send(None)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
-    return (yield from _timed(seconds, _begun(work, waits_for)).__await__())
+    return (yield from _timed(seconds, go_on(work, waits_for)).__await__())
 
 
 async def _timed(seconds: float, work: Generator[Any, Any, T]) -> T:
@@ -53,18 +54,3 @@ async def _timed(seconds: float, work: Generator[Any, Any, T]) -> T:
         if timer.expired():
             raise OutOfTime from None
         raise
-
-
-@types.coroutine
-def _begun(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
-    """Awaits work that has begun, and waits."""
-    try:
-        while True:
-            try:
-                sent = yield waits_for
-            except BaseException as error:  # the task's cancellation
-                waits_for = work.throw(error)
-            else:
-                waits_for = work.send(sent)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]

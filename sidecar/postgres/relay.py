@@ -14,12 +14,12 @@ docs/adr/0014-round-trips.md.
 from __future__ import annotations
 
 import asyncio
-import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import asyncpg
 
+from sidecar.core.coroutines import go_on
 from sidecar.postgres.exchange import ANY_TIME, ERROR, HEADER, LENGTH, READY, ROW, Exchange
 from sidecar.postgres.wire import cells, error_fields, query
 
@@ -71,12 +71,15 @@ class Relay(asyncio.Protocol):
         exchange.owed = self.owed
         self._exchange = None if exchange.over else exchange
 
-        def written() -> None:
-            self._transport.write(exchange.last)
-            if self.owed:
-                self._go_on()
-
-        return await _started(call, written, self._give_up)
+        try:
+            waits_for = call.send(None)
+        except BaseException:
+            self._give_up()  # it ended before it had written what was announced
+            raise
+        self._transport.write(exchange.last)
+        if self.owed:
+            self._go_on()
+        return await go_on(call, waits_for)
 
     async def finish(self, exchange: Exchange) -> None:
         """Runs what the exchange holds, in one round trip. Raises asyncpg's errors."""
@@ -232,29 +235,3 @@ class Relay(asyncio.Protocol):
         if asked is not None and not asked.done():
             asked.set_exception(asyncpg.ConnectionDoesNotExistError("the connection was closed"))
         self._driver.connection_lost(error)
-
-
-@types.coroutine
-def _started(
-    call: Coroutine[Any, Any, T], then: Callable[[], None], give_up: Callable[[], None]
-) -> Generator[Any, Any, T]:
-    """Awaits `call`, and calls `then` as soon as it waits: when it has written what it writes first.
-
-    `give_up` is called when it ends before that.
-    """
-    try:
-        waits_for = call.send(None)
-    except BaseException:
-        give_up()
-        raise
-    then()
-    try:
-        while True:
-            try:
-                sent = yield waits_for
-            except BaseException as error:  # the task's cancellation
-                waits_for = call.throw(error)
-            else:
-                waits_for = call.send(sent)
-    except StopIteration as returned:
-        return returned.value  # type: ignore[no-any-return]
