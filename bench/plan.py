@@ -59,7 +59,7 @@ PROMISES: Final = Plan(
     rounds=5,
     seconds=1.5,
     warm=0.4,
-    works=("issue_es256", "query10", "query100", "transaction2"),
+    works=("issue_es256", "query10", "query100", "query10000", "transaction2"),
     outstanding=(BUSY,),
     distances=(1, 5),
 )
