@@ -67,8 +67,6 @@ def main(arguments: Sequence[str]) -> int:
     def say(text: str) -> None:
         print(f"bench: {time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
 
-    if not machine.is_optimized():
-        say("this Python was built without optimizations; for figures of record see bench/README.md")
     bench = asyncio.run(measure(plan, chosen.only or SECTIONS, chosen.postgrest, say))
     command = " ".join(["make bench", *([f"ARGS='{' '.join(arguments)}'"] if arguments else [])])
     took = time.monotonic() - started
