@@ -113,7 +113,7 @@ def describe() -> dict[str, str]:
 
 
 def plain_code_us() -> float:
-    """Microseconds for a little plain code (a loop over a dict, an object, a method), the least of several rounds.
+    """Microseconds for a little plain code, the least of several rounds: a loop over a dict, a method's call.
 
     It tells builds of Python apart: how one was built is not to be had from every distribution's.
     """
