@@ -8,6 +8,7 @@ from typing import Any
 from bench import calls, ceilings, machine
 from bench.generator import Load
 from bench.measuring import Case
+from bench.ratios import BUSY
 from bench.sections import Bench
 from bench.targets import MissingError, Sidecar, stage
 
@@ -21,7 +22,7 @@ STREAM_BYTES = 20_000_000
 
 
 async def distance(bench: Bench) -> None:
-    """The scoped read with a database that is milliseconds away."""
+    """The works that ask the database, with one that is milliseconds away."""
     world, plan = bench.meter.world, bench.plan
     async with stage(world, bench.folder) as on:
         ports = {away: await on.distance(away / 1000) for away in plan.distances}
@@ -33,25 +34,28 @@ async def distance(bench: Bench) -> None:
                 bench.start("hono", on.hono(port)),
                 bench.start("naive", on.naive(port)),
             )
-            protocols = ("grpc", "http", "grpc")
+            usher, hono, naive = started
             everybody += [
                 (away, protocol, target)
-                for protocol, target in zip(protocols, started, strict=True)
+                for protocol, target in (("grpc", usher), ("connect", usher), ("http", hono), ("grpc", naive))
                 if target is not None
             ]
         for number in range(plan.rounds):
-            bench.say(f"distance, round {number + 1}")
-            for away, protocol, target in everybody:
-                for outstanding in (1, 32):
-                    name = target.name.partition("-")[0]
-                    case = Case(
-                        work=f"query10_at_{away}ms", target=name, protocol=protocol, outstanding=outstanding
-                    )
-                    await bench.measure(
-                        case,
-                        target,
-                        lambda: calls.calls(target, protocol, "query10"),  # noqa: B023
-                    )
+            for work in plan.far:
+                bench.say(f"distance, round {number + 1}: {work}")
+                for away, protocol, target in everybody:
+                    for outstanding in (1, BUSY):
+                        case = Case(
+                            work=f"{work}_at_{away}ms",
+                            target=target.name.partition("-")[0],
+                            protocol=protocol,
+                            outstanding=outstanding,
+                        )
+                        await bench.measure(
+                            case,
+                            target,
+                            lambda: calls.calls(target, protocol, work),  # noqa: B023
+                        )
             for away, port in ports.items():
                 case = Case(work=f"query10_at_{away}ms", target="asyncpg", protocol="none", outstanding=1)
                 bench.gathered.add(case, await ceilings.bare_process(world, 1, plan.seconds, port), {})

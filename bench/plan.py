@@ -33,6 +33,8 @@ class Plan:
     """Works that are measured at each of `outstanding`; others at 32 alone."""
     distances: Sequence[int] = (1, 5, 20)
     """Milliseconds each way."""
+    far: Sequence[str] = ("query1", "query10", "query100", "token_query", "write", "transaction2")
+    """Works that are measured at these distances."""
     stream_seconds: float = 60.0
     guards: Sequence[str] = ("caller", "policy", "claims", "audit", "metrics", "scrub")
 
@@ -52,6 +54,7 @@ QUICK: Final = Plan(
     outstanding=(1, 32),
     everywhere=("query10",),
     distances=(1, 5),
+    far=("query10",),
     stream_seconds=15.0,
 )
 PROMISES: Final = Plan(
@@ -62,6 +65,7 @@ PROMISES: Final = Plan(
     works=("issue_es256", "query10", "query100", "query10000", "transaction2"),
     outstanding=(BUSY,),
     distances=(1, 5),
+    far=("query10",),
 )
 SMOKE: Final = Plan(
     name="smoke",
@@ -73,6 +77,7 @@ SMOKE: Final = Plan(
     outstanding=(1, 32),
     everywhere=("jwks",),
     distances=(1, 5),
+    far=("query10", "transaction2"),
     stream_seconds=1.0,
     guards=("claims",),
 )

@@ -72,6 +72,7 @@ def test_every_contestant_is_measured(ran: tuple[Path, subprocess.CompletedProce
         "query10 mtls grpc 32",
         "query100 oneof grpc 32",
         "query10_at_5ms usher grpc 1",
+        "transaction2_at_5ms usher connect 32",
     ):
         assert cases[case]["cpu_us" if "at_5ms" not in case else "p50_ms"]["median"] > 0, case
     assert results["errors"] == {}
