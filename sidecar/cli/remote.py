@@ -24,7 +24,12 @@ DEADLINE_SECONDS: Final = 30.0
 LONGEST_SECONDS: Final = 86_400.0
 
 # gRPC's own words; they are not fit for the terminal.
-_NEVER_CONNECTED: Final = ("failed to connect", "errors resolving", "name resolution")
+_NEVER_CONNECTED: Final = (
+    "failed to connect",
+    "connections to all backends failing",  # of several addresses
+    "errors resolving",
+    "name resolution",
+)
 _TLS_FAILED: Final = re.compile(r"(?i)ssl|tls|handshak|certificate|socket closed|end of tcp|connection reset")
 
 

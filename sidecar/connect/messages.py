@@ -40,10 +40,6 @@ class Request:
         """The names of its header fields, each once, in the order in which they came."""
         return tuple(self._fields)
 
-    def has(self, name: bytes) -> bool:
-        """Whether there is such a header field."""
-        return name in self._fields
-
     def every(self, name: bytes) -> tuple[str, ...]:
         """Every value of a header field."""
         return tuple([value.decode("latin-1") for value in self._fields.get(name, ())])

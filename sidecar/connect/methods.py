@@ -48,8 +48,7 @@ class Methods:
 
     async def answer(self, request: Request) -> Response | StreamedResponse:
         """The response, whatever the request is."""
-        of_page = request.has(b"origin")
-        if of_page and not self._origins.allows(request):
+        if not self._origins.allows(request):
             return plain_error(
                 Code.PERMISSION_DENIED,
                 "origin: web pages of this origin may not call; list it in connect_origins",
@@ -63,6 +62,5 @@ class Methods:
                 return self._origins.preflight(request)
             return Response(405, headers=_POST)
         response = await method.call(request)
-        if not of_page:
-            return response
-        return replace(response, headers=response.headers + self._origins.headers(request))
+        headers = self._origins.headers(request)
+        return replace(response, headers=response.headers + headers) if headers else response

@@ -134,6 +134,16 @@ def test_when_nobody_answers_it_says_what_to_do(
             assert done.err == f"usher: {expected}\n"
 
 
+def test_when_nobody_answers_at_several_addresses_it_says_so_too(usher: Usher) -> None:
+    with socket.socket() as one, socket.socket() as other:
+        for reserved in (one, other):
+            reserved.bind(("127.0.0.1", 0))  # it does not listen
+        addresses = ",".join(f"127.0.0.1:{reserved.getsockname()[1]}" for reserved in (one, other))
+        done = usher("query", "--sub", "alice", "select 1", "--address", addresses)
+    assert done.code == 1
+    assert done.err.startswith(f"usher: nothing answers at {addresses}; ")
+
+
 def test_a_refusal_is_one_line_with_its_reason(usher: Usher, sidecar: Sidecar) -> None:
     done = usher("token", "issue", "--address", sidecar.address, "--sub", " ")
     assert (done.code, done.out) == (1, "")

@@ -27,5 +27,4 @@ def test_the_status_that_only_connect_has_can_be_written() -> None:
 def test_header_fields_are_found_by_name() -> None:
     request = Request("POST", "/", [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")], Peer())
     assert (request.every(b"a"), request.first(b"a"), request.first(b"c")) == (("1", "3"), "1", "")
-    assert (request.has(b"a"), request.has(b"c")) == (True, False)
     assert request.names == (b"a", b"b")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.core import keyring
 from sidecar.core.deny_list import By
 from sidecar.core.errors import Reason, SettingsError, UsherError
-from sidecar.core.issuer import Issuer, IssuerSettings, TokenRequest, random_uuid
+from sidecar.core.issuer import Issuer, IssuerSettings, TokenRequest
 from sidecar.core.keyring import RotationSettings
 from sidecar.core.keys import Algorithm, generate
 from sidecar.core.revocation_memory import MemoryRevocations
@@ -246,11 +245,3 @@ def test_a_scope_of_a_token_has_it_and_one_of_a_principal_has_none() -> None:
     named = ISSUING.scope_of_principal(asked())
     assert named.token is None
     assert ISSUING.scope_of_token(ISSUING.sign(named.payload)).payload == named.payload
-
-
-def test_a_random_uuid_is_one_of_version_4() -> None:
-    made = {random_uuid() for _ in range(100)}
-    assert len(made) == 100
-    for text in made:
-        read = uuid.UUID(text)
-        assert (str(read), read.version, read.variant) == (text, 4, uuid.RFC_4122)
